@@ -1,0 +1,63 @@
+"""Checks at the border. Messages read: who: what was found (value, shape, sample); why it matters; what to do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def first_samples(mask: Tensor, most: int = 5) -> str:
+    """The indices where a ``(batch,)`` mask holds, as text: ``sample 3`` or ``samples 0, 1, 7``."""
+    found = torch.nonzero(mask.flatten()).flatten().tolist()
+    shown = ", ".join(str(i) for i in found[:most]) + (", ..." if len(found) > most else "")
+    return f"sample{'s' if len(found) > 1 else ''} {shown}"
+
+
+def require_floating(who: str, name: str, x: object) -> Tensor:
+    """``x`` as a real floating-point tensor, or a TypeError that says what to do."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{who}: {name} is a {type(x).__name__}, but must be a torch.Tensor. Convert it with torch.as_tensor({name}).")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{who}: {name} has dtype {x.dtype}, but must be a real floating-point tensor, since proximal maps act on real "
+            f"numbers. Use {name}.float() or {name}.double()."
+        )
+    return x
+
+
+def require_finite(who: str, name: str, x: Tensor) -> Tensor:
+    """Raise if any entry is NaN or infinite, naming the samples."""
+    bad = ~torch.isfinite(x)
+    if bad.any():
+        samples = first_samples(bad.flatten(1).any(1) if x.ndim > 1 else bad)
+        raise ValueError(
+            f"{who}: {name} contains {int(bad.sum())} NaN or infinite value(s), in {samples}; every later quantity would be NaN. "
+            f"Remove these samples or repair the values."
+        )
+    return x
+
+
+def require_shape(who: str, name: str, x: Tensor, shape: tuple[int, ...], meaning: str) -> Tensor:
+    """Raise if ``x.shape`` is not ``shape``; ``meaning`` says what the shape stands for."""
+    if tuple(x.shape) != tuple(shape):
+        raise ValueError(f"{who}: {name} has shape {tuple(x.shape)}, but {tuple(shape)} is expected: {meaning}.")
+    return x
+
+
+def per_sample_values(who: str, name: str, values: float | Tensor, like: Tensor, *, positive: bool = False) -> Tensor:
+    """``values`` as a ``(batch,)`` tensor, nonnegative (or positive) and finite."""
+    batch = like.shape[0]
+    found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    if found.ndim > 1 or (found.ndim == 1 and found.shape[0] != batch):
+        raise ValueError(
+            f"{who}: {name} has shape {tuple(found.shape)}, but data holds {batch} sample(s). Pass one number, or a tensor of shape ({batch},)."
+        )
+    found = found.detach().expand(batch).clone()
+    require_finite(who, name, found)
+    bad = (found <= 0) if positive else (found < 0)
+    if bad.any():
+        worst = found[bad][0].item()
+        raise ValueError(
+            f"{who}: {name} is {worst:g} in {first_samples(bad)}, but must be {'positive' if positive else 'zero or positive'}."
+        )
+    return found

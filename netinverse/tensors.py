@@ -1,0 +1,63 @@
+"""Per-sample algebra on tensors with the batch first, and the one place that touches automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def per_sample(values: float | Tensor, like: Tensor) -> Tensor:
+    """Reshape ``(batch,)`` values so that they multiply ``like``, ``(batch, ...)``. Numbers become 0-d tensors."""
+    values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim == 1 else values
+
+
+def total(x: Tensor) -> Tensor:
+    """Sum over all axes but the first: ``(batch, ...) -> (batch,)``."""
+    return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+def inner(x: Tensor, y: Tensor) -> Tensor:
+    """<x, y> per sample."""
+    return total(x * y)
+
+
+def norm(x: Tensor) -> Tensor:
+    """||x||_2 per sample."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1) if x.ndim > 1 else x.abs()
+
+
+class Derivative:
+    """F'(x) as a linear map, from one recorded evaluation of F.
+
+    The adjoint is reverse-mode differentiation. The forward application differentiates the adjoint, which is linear in its
+    argument, so no forward-mode rule is needed and <F'(x) v, q> = <v, F'(x)* q> holds to rounding for every torch function
+    that can be differentiated twice.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        with torch.enable_grad():
+            self._x = x.detach().requires_grad_(True)
+            self._value = function(self._x)
+            self._cotangent = torch.zeros_like(self._value, requires_grad=True)
+            # A constant function has no graph: its derivative is the zero map.
+            self._constant = not self._value.requires_grad
+            if not self._constant:
+                (self._pulled,) = torch.autograd.grad(
+                    self._value, self._x, self._cotangent, create_graph=True, materialize_grads=True
+                )
+        self.value = self._value.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._constant or not self._pulled.requires_grad:
+            return torch.zeros_like(self.value)
+        (out,) = torch.autograd.grad(self._pulled, self._cotangent, x, retain_graph=True, materialize_grads=True)
+        return out
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if self._constant:
+            return torch.zeros_like(self._x)
+        (out,) = torch.autograd.grad(self._value, self._x, y, retain_graph=True, materialize_grads=True)
+        return out.detach()
