@@ -1,0 +1,60 @@
+# make demo    sets everything up and runs the main job      make test    sets everything up and runs the tests
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+SIZE ?= full
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all lint format docs experiments clean
+
+help:
+	@echo "make demo         reconstruct handwritten digits from the noisy codes of a trained encoder"
+	@echo "make test         the quick tests            make test-all     all tests"
+	@echo "make lint         ruff and mypy              make format       let ruff format the code"
+	@echo "make docs         the pages, in docs/_build  make experiments  every script of experiments/ (SIZE=full or smoke)"
+	@echo "make clean        remove the build products, the set-up included"
+
+# One stamp for what the demo needs and one for what a developer needs; each is redone when the pins or the project change.
+$(VENV)/.installed-demo: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "netinverse needs Python 3.11 or newer, but none was found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up $(VENV): netinverse and what the demo needs (once, one to three minutes) ..."
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[experiments]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-demo
+	@echo "Setting up $(VENV): the tools for tests, checks and pages (once, about a minute) ..."
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[experiments,docs,dev]"
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/netinverse experiment demo --size $(SIZE)
+
+test: $(VENV)/.installed-dev
+	$(RUN) -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed-dev
+	$(RUN) -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+experiments: $(VENV)/.installed-demo
+	$(RUN) -m experiments --size $(SIZE)
+
+clean:
+	rm -rf $(VENV) build dist out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

