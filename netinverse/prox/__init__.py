@@ -1,0 +1,16 @@
+"""Convex functions with their proximal maps: constraints, regularisers, and the potentials of activations."""
+
+from netinverse.prox.calculus import Scaled as Scaled
+from netinverse.prox.calculus import Translated as Translated
+from netinverse.prox.calculus import moreau_envelope as moreau_envelope
+from netinverse.prox.calculus import prox_conjugate as prox_conjugate
+from netinverse.prox.catalogue import ScaledActivation as ScaledActivation
+from netinverse.prox.catalogue import activation_of_aten as activation_of_aten
+from netinverse.prox.indicators import Box as Box
+from netinverse.prox.indicators import NonNegative as NonNegative
+from netinverse.prox.indicators import Simplex as Simplex
+from netinverse.prox.norms import L1 as L1
+from netinverse.prox.norms import GroupL21 as GroupL21
+from netinverse.prox.norms import Huber as Huber
+from netinverse.prox.norms import SquaredNorm as SquaredNorm
+from netinverse.prox.norms import Zero as Zero

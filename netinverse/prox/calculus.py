@@ -1,0 +1,95 @@
+"""Rules that make one function from another: weights, shifts, conjugates, envelopes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from netinverse.checks import first_samples
+from netinverse.protocols import ProximalFunction, Step
+from netinverse.tensors import inner, norm, per_sample
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """weight * f, weight >= 0, one number or one per sample. Proximal map: prox_{step weight f}.
+
+    Where the weight is 0 the function is 0 everywhere, also outside dom f, and its proximal map is the identity.
+    """
+
+    function: ProximalFunction
+    weight: float | Tensor = 1.0
+
+    def __post_init__(self) -> None:
+        weight = torch.as_tensor(self.weight)
+        bad = ~((weight >= 0) & (weight < inf))
+        if bad.any():
+            place = f" in {first_samples(bad)}" if weight.ndim else ""
+            worst = weight.reshape(-1)[bad.reshape(-1)][0].item()
+            raise ValueError(
+                f"Scaled: weight is {worst:g}{place}, but must be zero or positive and finite, since a negative multiple of a "
+                f"convex function is not convex. Pass a nonnegative weight."
+            )
+
+    def _weight(self, like: Tensor) -> Tensor:
+        return torch.as_tensor(self.weight, dtype=like.dtype, device=like.device)
+
+    def _positive(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(where the weight is zero, the weight with ones there)."""
+        weight = self._weight(like)
+        return weight == 0, torch.where(weight == 0, torch.ones_like(weight), weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        off, weight = self._positive(x)
+        return (weight * self.function(x)).masked_fill(off, 0.0)
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        off, weight = self._positive(x)
+        steps = weight * torch.as_tensor(step, dtype=x.dtype, device=x.device)
+        return torch.where(per_sample(off.to(x.dtype), x) > 0, x, self.function.prox(x, steps))
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        """(weight f)^*(p) = weight f^*(p/weight)."""
+        off, weight = self._positive(p)
+        constant = torch.zeros_like(norm(p)).masked_fill(norm(p) > 0, inf)
+        return torch.where(off, constant, weight * self.function.conjugate(p / per_sample(weight, p)))
+
+
+@dataclass(frozen=True, eq=False)
+class Translated:
+    """x -> f(x - shift); ``shift`` broadcasts against x.
+
+    Proximal map: shift + prox_f(x - shift). Conjugate: f^*(p) + <p, shift>.
+    """
+
+    function: ProximalFunction
+    shift: float | Tensor = 0.0
+
+    def _shift(self, like: Tensor) -> Tensor:
+        return torch.as_tensor(self.shift, dtype=like.dtype, device=like.device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x - self._shift(x))
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        shift = self._shift(x)
+        return shift + self.function.prox(x - shift, step)
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        return self.function.conjugate(p) + inner(p, self._shift(p))
+
+
+def prox_conjugate(f: ProximalFunction, v: Tensor, step: Step = 1.0) -> Tensor:
+    """prox_{step f^*}(v) = v - step prox_{f/step}(v/step), by Moreau's identity. Shapes: (batch, ...) -> (batch, ...)."""
+    steps = torch.as_tensor(step, dtype=v.dtype, device=v.device)
+    broad = per_sample(steps, v)
+    return v - broad * f.prox(v / broad, 1 / steps)
+
+
+def moreau_envelope(f: ProximalFunction, x: Tensor, step: Step = 1.0) -> Tensor:
+    """min_v f(v) + ||v - x||^2/(2 step), (batch,). Its gradient is (x - prox_{step f}(x))/step."""
+    nearest = f.prox(x, step)
+    return f(nearest) + 0.5 * norm(x - nearest).square() / torch.as_tensor(step, dtype=x.dtype, device=x.device)

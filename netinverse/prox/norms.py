@@ -1,0 +1,219 @@
+"""Norms and the functions built from them: zero, squared, l1, grouped, Huber."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from netinverse.protocols import Step
+from netinverse.prox.scalar import Separable
+from netinverse.tensors import per_sample, total
+
+
+def rounding_tolerance(x: Tensor) -> float:
+    """64 units in the last place: what a projection may miss its set by."""
+    return 64 * torch.finfo(x.dtype).eps
+
+
+def require_positive(who: str, name: str, value: float, why: str) -> None:
+    """Raise unless 0 < value < inf."""
+    if not 0 < value < inf:
+        raise ValueError(f"{who}: {name} is {value}, but must be positive and finite, since {why}. Pass a positive number.")
+
+
+@dataclass(frozen=True)
+class Zero(Separable):
+    """0. Proximal map: the identity; Phi(z) = 1/2||z||^2; conjugate: 0 at p = 0, inf elsewhere."""
+
+    def entries(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def activation(self, z: Tensor) -> Tensor:
+        return z.clone()
+
+    def slope(self, z: Tensor) -> Tensor:
+        return torch.ones_like(z)
+
+    def antiderivative(self, z: Tensor) -> Tensor:
+        return 0.5 * z.square()
+
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        return 0.5 * (u - z).square()
+
+    def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
+        return x.clone()
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        return torch.zeros_like(p).masked_fill(p != 0, inf)
+
+
+@dataclass(frozen=True)
+class SquaredNorm(Separable):
+    """weight/2 ||x||^2. Proximal map: x/(1 + step weight); conjugate: ||p||^2/(2 weight)."""
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("SquaredNorm", "weight", self.weight, "its conjugate divides by it; for no penalty there is Zero()")
+
+    def entries(self, x: Tensor) -> Tensor:
+        return 0.5 * self.weight * x.square()
+
+    def activation(self, z: Tensor) -> Tensor:
+        return z / (1 + self.weight)
+
+    def slope(self, z: Tensor) -> Tensor:
+        return torch.full_like(z, 1 / (1 + self.weight))
+
+    def antiderivative(self, z: Tensor) -> Tensor:
+        return 0.5 * z.square() / (1 + self.weight)
+
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        return 0.5 * ((u - z) + self.weight * u).square() / (1 + self.weight)
+
+    def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
+        return x / (1 + step * self.weight)
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        return 0.5 * p.square() / self.weight
+
+
+@dataclass(frozen=True)
+class L1(Separable):
+    """weight sum |x_i|. Proximal map: soft shrinkage; Phi(z) = max(|z| - weight, 0)^2/2; conjugate: 0 where |p| <= weight."""
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("L1", "weight", self.weight, "it is the shrinkage; for no penalty there is Zero()")
+
+    def entries(self, x: Tensor) -> Tensor:
+        return self.weight * x.abs()
+
+    def activation(self, z: Tensor) -> Tensor:
+        return self.prox_entries(z, z.new_ones(()))
+
+    def slope(self, z: Tensor) -> Tensor:
+        return (z.abs() > self.weight).to(z.dtype)
+
+    def antiderivative(self, z: Tensor) -> Tensor:
+        return 0.5 * torch.relu(z.abs() - self.weight).square()
+
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        s = self.activation(z)
+        # z - s is the subgradient weight * sign(s), or z itself at s = 0: weight|u| - u (z - s) has two factors of one sign.
+        dual = z.clamp(-self.weight, self.weight)
+        gap = u.abs() * (self.weight - torch.sign(u) * dual)
+        same = u * s > 0
+        exact = 0.5 * ((u - z) + self.weight * torch.sign(u)).square()
+        return torch.where(same, exact, 0.5 * (u - s).square() + gap)
+
+    def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
+        return torch.sign(x) * torch.relu(x.abs() - step * self.weight)
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        return torch.zeros_like(p).masked_fill(p.abs() > self.weight * (1 + rounding_tolerance(p)), inf)
+
+
+@dataclass(frozen=True)
+class GroupL21:
+    """weight * sum over groups of ||x_group||_2; a group is the fibre of x along ``axis`` (default 1, the components of a field).
+
+    Shapes: (batch, ...) with ``axis`` not 0. Proximal map: x_group max(0, 1 - step weight/||x_group||).
+    Conjugate: 0 where every ||p_group|| <= weight, inf outside.
+    """
+
+    axis: int = 1
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("GroupL21", "weight", self.weight, "its dual ball has this radius; for no penalty there is Zero()")
+        if self.axis == 0:
+            raise ValueError("GroupL21: axis is 0, but axis 0 counts the samples, which are independent. Pass an axis >= 1.")
+
+    def _norms(self, x: Tensor) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(x, dim=self.axis, keepdim=True)
+        return norms
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.weight * total(self._norms(x))
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        threshold = self.weight * per_sample(step, x)
+        norms = self._norms(x)
+        return x * (torch.relu(norms - threshold) / torch.where(norms > 0, norms, torch.ones_like(norms)))
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        norms = self._norms(p)
+        return total(torch.zeros_like(norms).masked_fill(norms > self.weight * (1 + rounding_tolerance(p)), inf))
+
+    def smooth_conjugate(self, z: Tensor) -> Tensor:
+        return 0.5 * total(torch.relu(self._norms(z) - self.weight).square())
+
+    def project(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+    def penalty(self, u: Tensor, z: Tensor) -> Tensor:
+        """B(u, z) = 1/2||u - s||^2 + sum(weight||u|| - <u, z - s>), s the shrunk z; the sum as weight/2 ||u|| ||e_u - e_z||^2."""
+        wide_u, wide_z = u.double(), z.double()
+        s = self.prox(wide_z)
+        norm_u, norm_z = self._norms(wide_u), self._norms(wide_z)
+        one = torch.ones_like(norm_u)
+        unit_u, unit_z = wide_u / torch.where(norm_u > 0, norm_u, one), wide_z / torch.where(norm_z > 0, norm_z, one)
+        radius = torch.clamp(norm_z, max=self.weight)
+        angle = 0.5 * (unit_u - unit_z).square().sum(self.axis, keepdim=True)
+        gap = norm_u * ((self.weight - radius) + radius * torch.where(norm_z > 0, angle, one))
+        return (0.5 * total((wide_u - s).square()) + total(gap)).to(u.dtype)
+
+
+@dataclass(frozen=True)
+class Huber(Separable):
+    """sum h(x_i), h(x) = weight x^2/(2 width) where |x| <= width, weight (|x| - width/2) beyond.
+
+    Proximal map: x/(1 + step weight/width) near 0, soft shrinkage beyond. Conjugate: width p^2/(2 weight) where |p| <= weight.
+    """
+
+    width: float = 1.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("Huber", "width", self.width, "the curvature is weight/width; for width 0 there is L1()")
+        require_positive("Huber", "weight", self.weight, "the conjugate divides by it; for no penalty there is Zero()")
+
+    def entries(self, x: Tensor) -> Tensor:
+        size = x.abs()
+        return self.weight * torch.where(size <= self.width, 0.5 * x.square() / self.width, size - 0.5 * self.width)
+
+    def activation(self, z: Tensor) -> Tensor:
+        return self.prox_entries(z, z.new_ones(()))
+
+    def slope(self, z: Tensor) -> Tensor:
+        near = z.abs() <= self.width + self.weight
+        return torch.where(near, torch.full_like(z, self.width / (self.width + self.weight)), torch.ones_like(z))
+
+    def antiderivative(self, z: Tensor) -> Tensor:
+        s = self.activation(z)
+        return z * s - 0.5 * s.square() - self.entries(s)
+
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        # B = 1/2(u - s)^2 + D_h(u, s): the distance of h vanishes where both lie on one linear piece.
+        s, q = self.activation(z), z.clamp(-self.width - self.weight, self.width + self.weight)
+        curvature = self.weight / self.width
+        clipped = u.clamp(-self.width, self.width)
+        r = ((clipped - q) + curvature * clipped) / (1 + curvature)
+        near = z.abs() <= self.width + self.weight
+        inner_s = torch.where(near, clipped - r, torch.sign(z) * self.width)
+        exact = torch.where(near, (u - clipped) + r, (u - z) + self.weight * torch.sign(z))
+        distance = 0.5 * (clipped - inner_s).square() + (u - clipped).abs() * (self.width - torch.sign(u) * inner_s)
+        return 0.5 * torch.where(near & (u == clipped), r, torch.where(near, u - s, exact)).square() + curvature * distance
+
+    def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
+        near = x.abs() <= self.width + step * self.weight
+        return torch.where(near, x * (self.width / (self.width + step * self.weight)), x - step * self.weight * torch.sign(x))
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        value = 0.5 * (self.width / self.weight) * p.square()
+        return value.masked_fill(p.abs() > self.weight * (1 + rounding_tolerance(p)), inf)

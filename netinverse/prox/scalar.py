@@ -1,0 +1,133 @@
+"""Separable potentials: Psi(x) = sum_i psi(x_i), everything entry by entry, and the root-finding they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import inf
+
+import torch
+from torch import Tensor
+
+from netinverse.protocols import Step
+from netinverse.tensors import per_sample, total
+
+ITERATIONS = 48
+
+
+def solve_monotone(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor, start: Tensor, iterations: int = ITERATIONS
+) -> Tensor:
+    """The root of an increasing scalar function, entry by entry, by Newton steps kept inside a shrinking bracket.
+
+    ``function`` returns (value, derivative). A Newton step that leaves the bracket is replaced by bisection. The number of
+    iterations is fixed, so nothing waits for the device.
+    """
+    t = torch.minimum(torch.maximum(start, lower), upper)
+    for _ in range(iterations):
+        value, slope = function(t)
+        lower = torch.where(value < 0, t, lower)
+        upper = torch.where(value > 0, t, upper)
+        newton = t - value / slope
+        inside = (newton >= lower) & (newton <= upper)
+        t = torch.where(value == 0, t, torch.where(inside, newton, 0.5 * (lower + upper)))
+    return t
+
+
+class Separable(ABC):
+    """Psi(x) = sum of psi over the entries of a sample. Shapes: (batch, ...) -> (batch,) or (batch, ...).
+
+    A subclass gives psi, sigma, sigma', the antiderivative of sigma, and the penalty, each entry by entry.
+    By default prox_{c Psi}(v) = sigma(t) with c t + (1 - c) sigma(t) = v, and Psi^*(p) = Phi(t) - sigma(t)^2/2 with
+    t - sigma(t) = p. Both left sides are increasing in t, for every c > 0, because 0 <= sigma' <= 1; sigma(t) stays inside the
+    domain, and exact at its boundary, where psi has an infinite slope.
+    """
+
+    lower: float | Tensor = -inf
+    upper: float | Tensor = inf
+
+    @abstractmethod
+    def entries(self, x: Tensor) -> Tensor:
+        """psi(x_i), for x_i in the closure of the domain."""
+
+    @abstractmethod
+    def activation(self, z: Tensor) -> Tensor:
+        """sigma(z_i) = prox_Psi(z)_i."""
+
+    @abstractmethod
+    def slope(self, z: Tensor) -> Tensor:
+        """sigma'(z_i)."""
+
+    @abstractmethod
+    def antiderivative(self, z: Tensor) -> Tensor:
+        """phi(z_i), phi' = sigma."""
+
+    @abstractmethod
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        """B(u_i, z_i) for u_i in the closure of the domain, in the dtype given."""
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The two ends of the domain, in the dtype and on the device of x, rounded to its dtype."""
+        return torch.as_tensor(self.lower).to(x), torch.as_tensor(self.upper).to(x)
+
+    def outside(self, x: Tensor) -> Tensor:
+        lower, upper = self.bounds(x)
+        return (x < lower) | (x > upper)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest point of the closure of the domain."""
+        lower, upper = self.bounds(x)
+        return torch.minimum(torch.maximum(x, lower), upper)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return total(self.entries(self.project(x)).masked_fill(self.outside(x), inf))
+
+    def smooth_conjugate(self, z: Tensor) -> Tensor:
+        """Phi(z) = sum_i phi(z_i)."""
+        return total(self.antiderivative(z))
+
+    def penalty(self, u: Tensor, z: Tensor) -> Tensor:
+        """B(u, z), (batch,), evaluated in float64 and rounded once to the dtype of u."""
+        inside = self.project(u)
+        wide = self.penalties(inside.double(), z.double()).clamp(min=0)
+        return total(wide.masked_fill(self.outside(u), inf)).to(u.dtype)
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        """prox_{step Psi}(x); the activation for step 1."""
+        if isinstance(step, (int, float)) and step == 1:
+            return self.activation(x)
+        return self.prox_entries(x, per_sample(step, x))
+
+    def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
+        """prox with a step that broadcasts against x."""
+        return self.activation(self.preimage(step, 1 - step, x))
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        """Psi^*(p) = sup_x <p, x> - Psi(x)."""
+        return total(self.conjugate_entries(p))
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        t = self.preimage(torch.ones_like(p), -torch.ones_like(p), p)
+        return self.antiderivative(t) - 0.5 * self.activation(t).square()
+
+    def preimage(self, a: Tensor, b: Tensor, v: Tensor) -> Tensor:
+        """t with a t + b sigma(t) = v, where a > 0 and a + b sigma' >= 0.
+
+        Bracket: from the range of sigma, and, where a + b > 0, from the Lipschitz bounds of the left side.
+        """
+        low, high = self.bounds(v)
+        one, other = (v - b * low) / a, (v - b * high) / a
+        lower, upper = torch.minimum(one, other).nan_to_num(nan=-inf), torch.maximum(one, other).nan_to_num(nan=inf)
+        rest = v - b * self.activation(torch.zeros_like(v))
+        sums = a + b
+        steep, flat = rest / torch.maximum(a, sums), rest / torch.minimum(a, sums)
+        usable = torch.isfinite(flat)
+        lower = torch.where(usable, torch.maximum(lower, torch.minimum(steep, flat)), lower)
+        upper = torch.where(usable, torch.minimum(upper, torch.maximum(steep, flat)), upper)
+        margin = 4 * torch.finfo(v.dtype).eps
+        lower, upper = lower - margin * lower.abs(), upper + margin * upper.abs()
+
+        def residual(t: Tensor) -> tuple[Tensor, Tensor]:
+            return a * t + b * self.activation(t) - v, a + b * self.slope(t)
+
+        return solve_monotone(residual, lower, upper, v.expand_as(lower))
