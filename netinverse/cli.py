@@ -1,0 +1,236 @@
+"""``netinverse invert | inspect | experiment``. Bad input ends with exit code 2 and one line on stderr."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+import netinverse as ni
+from netinverse.networks.files import load_network
+
+app = typer.Typer(
+    name="netinverse",
+    help="Reconstruct the inputs of trained networks from their noisy outputs.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Regulariser(StrEnum):
+    tv = "tv"
+    tikhonov = "tikhonov"
+    l1 = "l1"
+
+
+class Rule(StrEnum):
+    discrepancy = "discrepancy"
+    fixed = "fixed"
+
+
+class Size(StrEnum):
+    full = "full"
+    smoke = "smoke"
+
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A network written by torch.export.save (.pt2).")]
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    """Reconstruct the inputs of trained networks from their noisy outputs."""
+    if version:
+        typer.echo(ni.__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def invert(
+    model: Model,
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Its outputs, (batch, ...): .npy, or .npz with one array or one called data."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the reconstruction goes (.npz).", show_default=False)],
+    noise_level: Annotated[
+        str | None,
+        typer.Option(
+            help="||data - clean data||_2 of a sample: a number for all, or a .npy file with one for each.", metavar="NUMBER|FILE"
+        ),
+    ] = None,
+    regulariser: Annotated[Regulariser | None, typer.Option(help="Default: tv for images, tikhonov otherwise.")] = None,
+    rule: Annotated[
+        Rule | None, typer.Option(help="How alpha is chosen. Default: fixed with --alpha, discrepancy with --noise-level.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="The regularisation weight of --rule fixed.")] = None,
+    lower: Annotated[float | None, typer.Option(help="Smallest value an input may take.")] = None,
+    upper: Annotated[float | None, typer.Option(help="Largest value an input may take.")] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(help="Shape of one input, such as 1,28,28. Default: that of the model's own example.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Certificate over objective at which a sample is done.")] = 1e-6,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture as well (.png, .pdf, .svg).", metavar="PICTURE")] = None,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Reconstruct the inputs of MODEL from DATA and write them, with alpha, status and certificate, to OUT."""
+    if out.suffix != ".npz":
+        raise ValueError(f"invert: OUT is {out}, but the reconstruction is written as .npz. Call it {out.stem}.npz.")
+    if plot is not None and plot.suffix not in PICTURES:
+        raise ValueError(f"invert: the picture is {plot}, but must end in one of {', '.join(PICTURES)}.")
+    require_file(model, "MODEL")
+    samples = read_array(data, "DATA")
+    result = ni.invert(
+        model,
+        samples,
+        input_shape=None if input_shape is None else parse_shape(input_shape),
+        noise_level=None if noise_level is None else parse_noise_level(noise_level),
+        regulariser=REGULARISERS[regulariser]() if regulariser else None,
+        constraint=box(lower, upper),
+        rule=choose_rule(rule, alpha),
+        tolerance=tolerance,
+        progress=progress,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    result.save(out)
+    typer.echo(result.summary())
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        result.plot().savefig(plot)
+    if not result.converged:
+        typer.echo(f"netinverse: not every sample converged; {out} holds the status of each.", err=True)
+
+
+@app.command()
+def inspect(model: Model) -> None:
+    """Print the lifted structure of MODEL: its affine maps, its activations and their potentials."""
+    require_file(model, "MODEL")
+    typer.echo(load_network(model).summary())
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A script of the folder experiments/, such as demo.")],
+    size: Annotated[Size, typer.Option(help="full as reported, smoke to see that it runs.")] = Size.full,
+) -> None:
+    """Run a script of experiments/. Works in a checkout of the project, where that folder lies."""
+    places = Path.cwd(), Path(__file__).resolve().parents[1]
+    roots = [root for root in places if (root / "experiments" / "__init__.py").is_file()]
+    if not roots:
+        raise FileNotFoundError(
+            "experiment: there is no folder experiments/ here, since experiments are not part of the installed package. "
+            "Run this command in a checkout of the project."
+        )
+    sys.path.insert(0, str(roots[0]))
+    known = importlib.import_module("experiments").names()
+    if name not in known:
+        raise ValueError(f"experiment: {name!r} is unknown. Choose one of {', '.join(known)}.")
+    importlib.import_module(f"experiments.{name}").main(size=size.value)
+
+
+PICTURES = (".png", ".pdf", ".svg")
+REGULARISERS: dict[Regulariser, Any] = {
+    Regulariser.tv: ni.TotalVariation,
+    Regulariser.tikhonov: ni.Tikhonov,
+    Regulariser.l1: ni.Sparsity,
+}
+
+
+def require_file(path: Path, name: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{name} {path} is not a file. Check the path.")
+
+
+def read_array(path: Path, name: str) -> torch.Tensor:
+    """The array of a .npy file, or of a .npz file with one array or one called ``data``. Never unpickles."""
+    require_file(path, name)
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{name} {path} is not a NumPy file of numbers (pickled objects are not read, since they can run code). "
+            f"Write it with numpy.save."
+        ) from error
+    if isinstance(found, np.lib.npyio.NpzFile):
+        with found:
+            key = "data" if "data" in found.files else found.files[0] if len(found.files) == 1 else None
+            if key is None:
+                raise ValueError(f"{name} {path} holds {', '.join(found.files) or 'nothing'}; keep one array, or call one data.")
+            found = found[key]
+    if found.dtype.kind not in "fiub":
+        raise TypeError(f"{name} {path} has dtype {found.dtype}, but must hold real numbers.")
+    if found.dtype.kind != "f" or found.dtype.itemsize > 8:
+        found = found.astype(np.float64)
+    return torch.from_numpy(np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("=")))
+
+
+def parse_noise_level(text: str) -> float | torch.Tensor:
+    try:
+        return float(text)
+    except ValueError:
+        return read_array(Path(text), "--noise-level: neither a number nor a file:")
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.strip("() ").split(",") if part.strip())
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ValueError(f"--input-shape is {text!r}, but must be positive whole numbers, such as 1,28,28.")
+    return shape
+
+
+def box(lower: float | None, upper: float | None) -> Any:
+    """The constraint lower <= x <= upper; None where neither is given."""
+    if lower is None and upper is None:
+        return None
+    if upper is None and lower == 0:
+        return ni.NonNegative()
+    return ni.Box(-float("inf") if lower is None else lower, float("inf") if upper is None else upper)
+
+
+def choose_rule(rule: Rule | None, alpha: float | None) -> Any:
+    """The rule that the options name; None leaves the choice to the library."""
+    if rule is Rule.discrepancy:
+        if alpha is not None:
+            raise ValueError("--alpha fixes the weight that --rule discrepancy would choose. Drop one of the two.")
+        return ni.DiscrepancyPrinciple()
+    if alpha is not None:
+        return ni.Fixed(alpha)
+    if rule is Rule.fixed:
+        raise ValueError("--rule fixed needs --alpha, the regularisation weight.")
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is returned. Input that cannot be used ends here, in one line."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = typer.main.get_command(app).main(args=given or ["--help"], prog_name="netinverse", standalone_mode=False)
+    except typer.Abort:
+        return complain("interrupted", 130)
+    except typer.TyperException as error:
+        return complain(error.format_message() + " See --help.", 2)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        return complain(str(error), 2)
+    return code if isinstance(code, int) else 0
+
+
+def complain(message: str, code: int) -> int:
+    typer.echo("netinverse: " + " ".join(message.split()), err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

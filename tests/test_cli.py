@@ -1,0 +1,170 @@
+"""The command line: what it writes, and one line with exit code 2 for input that cannot be used."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import netinverse as ni
+from netinverse import cli
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved network of 12 -> 8 numbers and three of its outputs, with noise of norm 0.05."""
+    folder = tmp_path_factory.mktemp("cli")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 8)).double().eval()
+        truth = torch.rand(3, 12, dtype=torch.float64)
+    clean = network(truth).detach()
+    torch.export.save(torch.export.export(network, (truth,)), folder / "model.pt2")
+    data = clean + 0.05 * torch.nn.functional.normalize(torch.ones_like(clean), dim=1)
+    np.save(folder / "data.npy", data.numpy())
+    np.savez(folder / "one.npz", codes=data.numpy())
+    np.savez(folder / "two.npz", a=data.numpy(), b=data.numpy())
+    np.save(folder / "levels.npy", np.full(3, 0.05))
+    np.save(folder / "nan.npy", np.where(np.eye(3, 8) > 0, np.nan, data.numpy()))
+    np.save(folder / "wide.npy", np.zeros((3, 9)))
+    np.save(folder / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save(folder / "text.npy", np.array(["a", "b"]))
+    (folder / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
+    (folder / "pickle.pt2").write_bytes(pickle.dumps({"a": 1}))
+    (folder / "pickle.npy").write_bytes(pickle.dumps([1.0, 2.0]))
+    torch.save(network.state_dict(), folder / "weights.pt2")
+    (folder / "empty.npy").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture
+def run(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    monkeypatch.chdir(files)
+    return lambda line: cli.main(line.split())
+
+
+def test_invert_writes_the_reconstruction_that_python_computes(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run("invert model.pt2 data.npy -o out/result.npz --noise-level 0.05 --regulariser tikhonov --no-progress") == 0
+    found = ni.Reconstruction.load(files / "out" / "result.npz")
+    data = torch.from_numpy(np.load(files / "data.npy"))
+    expected = ni.invert(files / "model.pt2", data, noise_level=0.05, regulariser=ni.Tikhonov())
+    torch.testing.assert_close(found.x, expected.x)
+    assert found.x.shape == (3, 12)
+    assert found.summary() in capsys.readouterr().out
+
+
+def test_one_noise_level_for_each_sample_is_read_from_a_file(run: Callable[[str], int], files: Path) -> None:
+    assert run("invert model.pt2 one.npz -o a.npz --noise-level levels.npy --no-progress") == 0
+    assert run("invert model.pt2 one.npz -o b.npz --noise-level 0.05 --no-progress") == 0
+    torch.testing.assert_close(ni.Reconstruction.load(files / "a.npz").x, ni.Reconstruction.load(files / "b.npz").x)
+
+
+def test_a_fixed_weight_needs_no_noise_level(run: Callable[[str], int], files: Path) -> None:
+    assert run("invert model.pt2 data.npy -o fixed.npz --alpha 0.25 --no-progress") == 0
+    assert ni.Reconstruction.load(files / "fixed.npz").alpha.tolist() == [0.25] * 3
+
+
+def test_the_box_holds(run: Callable[[str], int], files: Path) -> None:
+    assert run("invert model.pt2 data.npy -o box.npz --alpha 0.01 --lower 0.2 --upper 0.7 --no-progress") == 0
+    x = ni.Reconstruction.load(files / "box.npz").x
+    assert x.min() >= 0.2
+    assert x.max() <= 0.7
+
+
+def test_one_sided_bounds_hold(run: Callable[[str], int], files: Path) -> None:
+    assert run("invert model.pt2 data.npy -o low.npz --alpha 0.01 --lower 0.3 --no-progress") == 0
+    assert ni.Reconstruction.load(files / "low.npz").x.min() >= 0.3
+    assert run("invert model.pt2 data.npy -o high.npz --alpha 0.01 --upper 0.3 --no-progress") == 0
+    assert ni.Reconstruction.load(files / "high.npz").x.max() <= 0.3
+
+
+def test_plot_writes_a_picture(run: Callable[[str], int], files: Path) -> None:
+    assert run("invert model.pt2 data.npy -o p.npz --alpha 0.1 --plot pictures/p.png --no-progress") == 0
+    assert (files / "pictures" / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_prints_the_lifted_structure(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run("inspect model.pt2") == 0
+    printed = capsys.readouterr().out
+    assert "affine" in printed
+    assert "proximal" in printed
+
+
+BAD = {
+    "invert none.pt2 data.npy -o o.npz --noise-level 0.1": r"none\.pt2",
+    "invert model.pt2 none.npy -o o.npz --noise-level 0.1": r"none\.npy",
+    "invert model.pkl data.npy -o o.npz --noise-level 0.1": r"model\.pkl",
+    "invert pickle.pt2 data.npy -o o.npz --noise-level 0.1": r"pickle\.pt2.*torch\.export\.save",
+    "invert weights.pt2 data.npy -o o.npz --noise-level 0.1": r"weights\.pt2.*torch\.export\.save",
+    "inspect pickle.pt2": r"pickle\.pt2.*torch\.export\.save",
+    "inspect none.pt2": r"none\.pt2",
+    "invert model.pt2 pickle.npy -o o.npz --noise-level 0.1": r"pickle\.npy is not a NumPy file of numbers.*numpy\.save",
+    "invert model.pt2 objects.npy -o o.npz --noise-level 0.1": r"objects\.npy is not a NumPy file of numbers",
+    "invert model.pt2 empty.npy -o o.npz --noise-level 0.1": r"empty\.npy is not a NumPy file of numbers",
+    "invert model.pt2 text.npy -o o.npz --noise-level 0.1": r"text\.npy has dtype <U1",
+    "invert model.pt2 two.npz -o o.npz --noise-level 0.1": r"two\.npz holds a, b; keep one array, or call one data",
+    "invert model.pt2 nan.npy -o o.npz --noise-level 0.1": r"data contains 3 NaN or infinite value",
+    "invert model.pt2 wide.npy -o o.npz --noise-level 0.1": r"shape \(3, 9\).*\(3, 8\)",
+    "invert model.pt2 data.npy -o o.npz": r"noise_level",
+    "invert model.pt2 data.npy -o o.npz --noise-level=-1": r"noise_level is -1",
+    "invert model.pt2 data.npy -o o.npz --noise-level much": r"neither a number nor a file",
+    "invert model.pt2 data.npy -o o.npz --rule fixed": r"--rule fixed needs --alpha",
+    "invert model.pt2 data.npy -o o.npz --rule discrepancy --alpha 1": r"Drop one of the two",
+    "invert model.pt2 data.npy -o o.npz --alpha=-1": r"alpha is -1",
+    "invert model.pt2 data.npy -o o.npz --alpha 1 --lower 1 --upper 0": r"(?i)box|lower",
+    "invert model.pt2 data.npy -o o.npz --alpha 1 --input-shape 3x4": r"--input-shape is '3x4'",
+    "invert model.pt2 data.npy -o o.npz --alpha 1 --input-shape 5": r"shape",
+    "invert model.pt2 data.npy -o o.npz --alpha 1 --tolerance 0": r"tolerance is 0",
+    "invert model.pt2 data.npy -o o.txt --alpha 1": r"o\.npz",
+    "invert model.pt2 data.npy -o o.npz --alpha 1 --plot p.xyz": r"p\.xyz",
+    "invert model.pt2 data.npy -o o.npz --regulariser ridge": r"ridge",
+    "invert model.pt2 data.npy": r"(?i)missing option.*--out",
+    "invert model.pt2": r"(?i)missing argument",
+    "invert model.pt2 data.npy -o o.npz --alpha much": r"much",
+    "invent": r"invent",
+    "experiment nothing": r"nothing' is unknown\. Choose one of .*demo",
+    "experiment demo --size huge": r"huge",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_ends_with_one_line(line: str, run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run(line) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("netinverse: ")
+    assert error.count("\n") == 1, error
+    assert error.endswith("\n")
+    assert re.search(BAD[line], error), error
+    assert not (files / "o.npz").exists()
+
+
+@pytest.mark.parametrize("line", ["--help", "invert --help", "inspect --help", "experiment --help", "-h", "--version"])
+def test_help_is_everywhere(line: str, run: Callable[[str], int], capsys: Captured) -> None:
+    assert run(line) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_program_itself_leaves_with_the_exit_code_and_no_traceback(files: Path) -> None:
+    command = [sys.executable, "-m", "netinverse.cli", "inspect", str(files / "pickle.pt2")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("netinverse: ")
+
+
+def test_an_experiment_away_from_the_checkout_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site" / "netinverse" / "cli.py"))
+    assert cli.main(["experiment", "demo"]) == 2
+    assert "Run this command in a checkout" in capsys.readouterr().err

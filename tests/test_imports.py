@@ -1,0 +1,146 @@
+"""The house: imports only go down the list, and importing the library costs little more than importing torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import netinverse as ni
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "netinverse"
+
+# From the ground up, as in docs/architecture.md. A module may import from its own room and from the rooms before it.
+HOUSE = [
+    "protocols",
+    "tensors",
+    "checks",
+    "operators",
+    "prox",
+    "networks",
+    "lifting",
+    "noise",
+    "fidelities",
+    "regularisers",
+    "problems",
+    "solvers",
+    "parameter_choice",
+    "methods",
+    "progress",
+    "plots",
+    "reconstruction",
+    "inversion",
+    "diagnostics",
+    "studies",
+    "training",
+]
+TOP = ["", "cli"]  # netinverse/__init__.py and the command line see everything
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imports(path: Path, top_level: bool = False) -> set[str]:
+    """The modules a file imports, absolute names; with ``top_level`` only those run when it is imported."""
+    tree = ast.parse(path.read_text("utf-8"))
+    found: set[str] = set()
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; the house uses absolute names"
+            found |= {node.module or ""}
+            if node.module == "netinverse":
+                found |= {f"netinverse.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_go_down(path: Path) -> None:
+    own = room(path)
+    if own in TOP:
+        return
+    assert own in HOUSE, f"{own} has no place in the house: add it to HOUSE and to docs/architecture.md"
+    allowed = HOUSE[: HOUSE.index(own) + 1]
+    for name in imports(path):
+        if name == "netinverse" or name.startswith("netinverse."):
+            target = name.removeprefix("netinverse").lstrip(".").split(".")[0]
+            assert target in allowed, f"{path.relative_to(ROOT)} imports {name}, which lies above {own}"
+
+
+def test_modules_of_a_room_do_not_import_in_a_circle() -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    edges = {name: {other for other in imports(path, top_level=True) if other in names} for name, path in names.items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"circle: {' -> '.join([*above[above.index(name) :], name])}"
+        if name not in done:
+            for other in sorted(edges[name] - {name}):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in sorted(names):
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_plots_imports_matplotlib(path: Path) -> None:
+    drawn = {name for name in imports(path) if name.split(".")[0] == "matplotlib"}
+    assert not drawn or room(path) == "plots"
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_import_loads_no_plotting_or_tables() -> None:
+    loaded = python(
+        "import sys, netinverse; print(*sorted({m.split('.')[0] for m in sys.modules} & "
+        "{'matplotlib', 'pandas', 'skimage', 'sklearn', 'mlxtend', 'typer', 'cvxpy'}))"
+    )
+    assert loaded == ""
+
+
+def test_import_costs_little_more_than_torch() -> None:
+    timing = "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import netinverse; "
+    ratios = [float(python(timing + "print((time.perf_counter() - b) / (b - a))")) for _ in range(3)]
+    assert min(ratios) < 0.5
+
+
+def test_import_changes_no_global_state() -> None:
+    state = "(torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.initial_seed() == seed)"
+    assert python(f"import torch; seed = torch.initial_seed(); a = {state}; import netinverse; print(a == {state})") == "True"
+
+
+def test_public_names_are_exported_as_themselves() -> None:
+    """``from ... import X as X`` or ``__all__`` tells type checkers that a name is public."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    hidden = [
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+        if alias.asname != alias.name
+    ]
+    assert not hidden or set(hidden) <= set(getattr(ni, "__all__", ()))
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == ni.__version__
+    assert f"\nversion: {ni.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"## {ni.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()
