@@ -45,14 +45,19 @@ class Size(StrEnum):
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A network written by torch.export.save (.pt2).")]
 
 
-@app.callback()
-def about(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    """Reconstruct the inputs of trained networks from their noisy outputs."""
-    if version:
+def print_version(asked: bool) -> None:
+    if asked:
         typer.echo(ni.__version__)
         raise typer.Exit()
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Reconstruct the inputs of trained networks from their noisy outputs."""
 
 
 @app.command()
@@ -221,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return complain("interrupted", 130)
     except typer.TyperException as error:
-        return complain(error.format_message() + " See --help.", 2)
+        return complain(error.format_message().replace("Value error, ", "").rstrip(".") + ". See --help.", 2)
     except (ValueError, TypeError, OSError, ImportError) as error:
         return complain(str(error), 2)
     return code if isinstance(code, int) else 0

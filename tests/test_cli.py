@@ -130,7 +130,7 @@ BAD = {
     "invert model.pt2 data.npy -o o.npz --regulariser ridge": r"ridge",
     "invert model.pt2 data.npy": r"(?i)missing option.*--out",
     "invert model.pt2": r"(?i)missing argument",
-    "invert model.pt2 data.npy -o o.npz --alpha much": r"much",
+    "invert model.pt2 data.npy -o o.npz --alpha much": r"--alpha",
     "invent": r"invent",
     "experiment nothing": r"nothing' is unknown\. Choose one of .*demo",
     "experiment demo --size huge": r"huge",
