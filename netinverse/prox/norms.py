@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netinverse.protocols import Step
+from netinverse.prox.compensated import accurate_sum, two_product
 from netinverse.prox.scalar import Separable
 from netinverse.tensors import per_sample, total
 
@@ -72,7 +73,8 @@ class SquaredNorm(Separable):
         return 0.5 * z.square() / (1 + self.weight)
 
     def penalties(self, u: Tensor, z: Tensor) -> Tensor:
-        return 0.5 * ((u - z) + self.weight * u).square() / (1 + self.weight)
+        product, error = two_product(u, torch.full_like(u, self.weight))
+        return 0.5 * accurate_sum(u, -z, product, error).square() / (1 + self.weight)
 
     def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
         return x / (1 + step * self.weight)
@@ -108,7 +110,7 @@ class L1(Separable):
         dual = z.clamp(-self.weight, self.weight)
         gap = u.abs() * (self.weight - torch.sign(u) * dual)
         same = u * s > 0
-        exact = 0.5 * ((u - z) + self.weight * torch.sign(u)).square()
+        exact = 0.5 * accurate_sum(u, -z, self.weight * torch.sign(u)).square()
         return torch.where(same, exact, 0.5 * (u - s).square() + gap)
 
     def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
@@ -217,3 +219,36 @@ class Huber(Separable):
     def conjugate_entries(self, p: Tensor) -> Tensor:
         value = 0.5 * (self.width / self.weight) * p.square()
         return value.masked_fill(p.abs() > self.weight * (1 + rounding_tolerance(p)), inf)
+
+
+@dataclass(frozen=True)
+class NonNegativeL1(Separable):
+    """weight sum x_i where x >= 0, inf outside. Proximal map: max(x - weight, 0); conjugate: 0 where p <= weight."""
+
+    weight: float = 1.0
+    lower = 0.0
+
+    def __post_init__(self) -> None:
+        require_positive("NonNegativeL1", "weight", self.weight, "it is the threshold; for threshold 0 there is NonNegative()")
+
+    def entries(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+    def activation(self, z: Tensor) -> Tensor:
+        return torch.relu(z - self.weight)
+
+    def slope(self, z: Tensor) -> Tensor:
+        return (z > self.weight).to(z.dtype)
+
+    def antiderivative(self, z: Tensor) -> Tensor:
+        return 0.5 * torch.relu(z - self.weight).square()
+
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        weight = torch.full_like(z, self.weight)
+        return torch.where(z > weight, 0.5 * accurate_sum(u, -z, weight).square(), u * (0.5 * u + (weight - z)))
+
+    def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
+        return torch.relu(x - step * self.weight)
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        return torch.zeros_like(p).masked_fill(p > self.weight * (1 + rounding_tolerance(p)), inf)

@@ -68,7 +68,8 @@ class Separable(ABC):
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The two ends of the domain, in the dtype and on the device of x, rounded to its dtype."""
-        return torch.as_tensor(self.lower).to(x), torch.as_tensor(self.upper).to(x)
+        lower, upper = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in (self.lower, self.upper))
+        return lower, upper
 
     def outside(self, x: Tensor) -> Tensor:
         lower, upper = self.bounds(x)
