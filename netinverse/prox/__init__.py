@@ -1,11 +1,15 @@
 """Convex functions with their proximal maps: constraints, regularisers, and the potentials of activations."""
 
+from netinverse.prox.bregman import bregman_distance as bregman_distance
+from netinverse.prox.bregman import bregman_penalty as bregman_penalty
+from netinverse.prox.bregman import symmetric_bregman_distance as symmetric_bregman_distance
 from netinverse.prox.calculus import Scaled as Scaled
 from netinverse.prox.calculus import Translated as Translated
 from netinverse.prox.calculus import moreau_envelope as moreau_envelope
 from netinverse.prox.calculus import prox_conjugate as prox_conjugate
 from netinverse.prox.catalogue import ScaledActivation as ScaledActivation
 from netinverse.prox.catalogue import activation_of_aten as activation_of_aten
+from netinverse.prox.catalogue import potential_of as potential_of
 from netinverse.prox.entropies import LogisticEntropy as LogisticEntropy
 from netinverse.prox.entropies import TanhEntropy as TanhEntropy
 from netinverse.prox.indicators import Box as Box

@@ -78,7 +78,7 @@ def exponential(z: Tensor, low: Tensor | None = None) -> tuple[Pair, Pair]:
     scale: Pair = (entry[..., 0] * first_half * second_half, entry[..., 1] * first_half * second_half)
     grown = times(scale, small)
     whole, carry = two_sum(scale[0], grown[0])
-    value: Pair = (whole, carry + (scale[1] + grown[1]))
+    value = two_sum(whole, carry + (scale[1] + grown[1]))
     shifted = accurate_sum(scale[0], -torch.ones_like(z), grown[0], scale[1], grown[1])
     residue = accurate_sum(scale[0], -torch.ones_like(z), grown[0], -shifted, scale[1], grown[1])
     return value, (shifted, residue)

@@ -177,7 +177,7 @@ class ELUPotential(Rectifier):
         (growth, _), shift = exponential(exponent, exponent_low)
         scaled = times(shift, (torch.full_like(z, self.alpha), torch.zeros_like(z)))
         excess = accurate_sum(u, -scaled[0], -scaled[1]) / (self.alpha * growth)
-        ratio = (1 + u / self.alpha).clamp(min=0)
+        ratio = ((u + self.alpha) / self.alpha).clamp(min=0)
         return self.alpha / self.rate * relative_entropy(ratio, growth, excess, exponent)
 
 

@@ -100,8 +100,9 @@ class Separable(ABC):
         return self.prox_entries(x, per_sample(step, x))
 
     def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:
-        """prox with a step that broadcasts against x."""
-        return self.activation(self.preimage(step, 1 - step, x))
+        """prox with a step that broadcasts against x; the root is found in float64."""
+        wide = step.double()
+        return self.activation(self.preimage(wide, 1 - wide, x.double())).to(x.dtype)
 
     def conjugate(self, p: Tensor) -> Tensor:
         """Psi^*(p) = sup_x <p, x> - Psi(x)."""
