@@ -1,0 +1,7 @@
+"""Torch networks as graphs of affine maps and activations."""
+
+from netinverse.networks.builders import mlp as mlp
+from netinverse.networks.capture import lift as lift
+from netinverse.networks.files import load_network as load_network
+from netinverse.networks.graph import LiftedNetwork as LiftedNetwork
+from netinverse.networks.graph import Node as Node

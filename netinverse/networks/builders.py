@@ -1,0 +1,49 @@
+"""Ready-made networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from netinverse.networks.capture import lift
+from netinverse.networks.graph import LiftedNetwork
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "hardtanh": nn.Hardtanh,
+    "softsign": nn.Softsign,
+    "elu": nn.ELU,
+    "relu6": nn.ReLU6,
+    "identity": nn.Identity,
+}
+
+
+def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: torch.dtype | None = None) -> LiftedNetwork:
+    """u_l = sigma(W_l u_{l-1} + b_l), the last layer affine; sizes = (inputs, hidden..., outputs).
+
+    Weights normal with variance 2/inputs of the layer, biases normal with standard deviation 0.1, drawn from ``seed`` alone. Lifted
+    and therefore in evaluation mode; dtype defaults to torch's default.
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(
+            f"mlp: sizes is {tuple(sizes)}, but needs at least an input and an output size, all positive: mlp((784, 100, 10))."
+        )
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"mlp: activation is {activation!r}, but must be one of {', '.join(sorted(_ACTIVATIONS))}.")
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    generator = torch.Generator().manual_seed(seed)
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype)
+        weight = torch.randn(fan_out, fan_in, generator=generator, dtype=torch.float64) * math.sqrt(2 / fan_in)
+        bias = torch.randn(fan_out, generator=generator, dtype=torch.float64) * 0.1
+        layer.weight, layer.bias = nn.Parameter(weight.to(dtype)), nn.Parameter(bias.to(dtype))
+        layers += [layer] if i == len(sizes) - 2 else [layer, _ACTIVATIONS[activation]()]
+    return lift(nn.Sequential(*layers).eval(), torch.zeros(2, sizes[0], dtype=dtype))

@@ -1,0 +1,47 @@
+"""Networks in files. Only .pt2 is read: a pickle can run any code when it is opened."""
+
+from __future__ import annotations
+
+import zipfile
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch.export import ExportedProgram
+
+from netinverse.networks.capture import _quiet, lift
+from netinverse.networks.graph import LiftedNetwork
+
+
+def load_network(path: str | PathLike[str]) -> LiftedNetwork:
+    """The lifted network of a .pt2 file, as ``torch.export.save`` writes it.
+
+    Raises FileNotFoundError where there is no file, ValueError where it is no .pt2. Nothing is ever unpickled.
+    """
+    return lift(load_program(path))
+
+
+def load_program(path: str | PathLike[str]) -> ExportedProgram:
+    """The exported program of a .pt2 file."""
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"load_network: {file} is no file. Pass the path of a .pt2 file written by torch.export.save.")
+    if not _is_exported(file):
+        raise ValueError(
+            f"load_network: {file} holds no exported program but most likely a pickle (torch.save), which could run any code when it is "
+            f"opened, so it is refused. Where you trust it, convert it once to .pt2:\n"
+            f"    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({{0: torch.export.Dim.AUTO}},))\n"
+            f'    torch.export.save(program, "{file.with_suffix(".pt2").name}")\n'
+            f"with model the network after loading and example a batch of two inputs."
+        )
+    with _quiet():
+        return torch.export.load(file)
+
+
+def _is_exported(file: Path) -> bool:
+    """A .pt2 is a zip archive that holds a serialised program."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+    return any("serialized_exported_program" in name or (name.endswith(".json") and "/models/" in name) for name in names)
