@@ -55,6 +55,6 @@ def _require_pair(who: str, first: tuple[str, Tensor], second: tuple[str, Tensor
     for what, found, wanted in (("dtype", a.dtype, b.dtype), ("device", a.device, b.device)):
         if found != wanted:
             raise TypeError(
-                f"{who}: {name} has {what} {found} and {other} has {wanted}, but both must agree, since a silent conversion would "
-                f"hide the precision of the result. Use {name} = {name}.to({other})."
+                f"{who}: {name} has {what} {found} and {other} has {wanted}, but both must agree, since a silent conversion "
+                f"would hide the precision of the result. Use {name} = {name}.to({other})."
             )

@@ -30,18 +30,13 @@ def activation_of_aten(target: Any, args: Sequence[Any] = (), kwargs: Mapping[st
         inspect.signature(build).bind(*values, **named)
     except TypeError:
         return None
-    numbers = [
-        v for v in [*values, *named.values()] if v is not None and not isinstance(v, bool) and name not in {"softmax", "softmin"}
-    ]
-    if not all(isinstance(v, (int, float)) and v == v for v in numbers):
+    everything = [*values, *named.values()]
+    if name not in {"softmax", "softmin"} and not all(value is None or isinstance(value, (int, float)) for value in everything):
         return None
-    if (
-        name in {"clamp", "clip", "hardtanh"}
-        and len(finite := [v for v in numbers if isfinite(v)]) == 2
-        and finite[0] > finite[1]
-    ):
+    try:
+        return build(*values, **named)
+    except ValueError:  # bounds the wrong way round, a NaN: torch computes something, but no proximal map
         return None
-    return build(*values, **named)
 
 
 def _number(value: Any) -> Any:

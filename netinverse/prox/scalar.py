@@ -12,7 +12,7 @@ from torch import Tensor
 from netinverse.protocols import Step
 from netinverse.tensors import per_sample, total
 
-ITERATIONS = 48
+ITERATIONS = 28
 
 
 def solve_monotone(
