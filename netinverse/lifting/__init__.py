@@ -1,0 +1,7 @@
+"""Lifted energies: the penalties between activations and pre-activations, and their sum over a network."""
+
+from netinverse.lifting.energy import INPUT as INPUT
+from netinverse.lifting.energy import LiftedEnergy as LiftedEnergy
+from netinverse.lifting.penalties import BregmanPenalty as BregmanPenalty
+from netinverse.lifting.penalties import QuadraticPenalty as QuadraticPenalty
+from netinverse.lifting.penalties import penalty_of as penalty_of

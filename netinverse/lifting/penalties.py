@@ -1,0 +1,81 @@
+"""What a lifted energy charges for u that is not the activation of z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from netinverse.networks.graph import Node
+from netinverse.protocols import Potential, Step
+from netinverse.tensors import inner, per_sample, total
+
+
+class Penalty(Protocol):
+    """C(u, z): zero exactly where u is the activation of z.
+
+    Split for a proximal-gradient step in u: C(u, z) = nonsmooth(u) - <u, z> + terms without u, where ``u_gradient`` is the
+    gradient of the part that ``prox`` leaves.
+    """
+
+    def __call__(self, u: Tensor, z: Tensor) -> Tensor: ...
+    def z_gradient(self, u: Tensor, z: Tensor) -> Tensor: ...
+    def u_gradient(self, z: Tensor) -> Tensor: ...
+    def prox(self, v: Tensor, step: Step) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class BregmanPenalty:
+    """B(u, z) = 1/2||u||^2 + Psi(u) + Phi(z) - <u, z>; gradient in z: prox_Psi(z) - u, which is 1-Lipschitz.
+
+    Wang and Benning, Lifted Bregman Training of Neural Networks, JMLR 24(232), 2023.
+    """
+
+    potential: Potential
+
+    def __call__(self, u: Tensor, z: Tensor) -> Tensor:
+        return self.potential.penalty(u, z)
+
+    def z_gradient(self, u: Tensor, z: Tensor) -> Tensor:
+        return self.potential.prox(z) - u
+
+    def u_gradient(self, z: Tensor) -> Tensor:
+        return -z
+
+    def prox(self, v: Tensor, step: Step) -> Tensor:
+        """argmin_u step (1/2||u||^2 + Psi(u)) + 1/2||u - v||^2 = prox of step/(1 + step) Psi at v/(1 + step)."""
+        shrink = 1.0 / (1.0 + torch.as_tensor(step, dtype=v.dtype, device=v.device))
+        return self.potential.prox(v * per_sample(shrink, v), step * shrink)
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticPenalty:
+    """C(u, z) = 1/2||u - s(z)||^2 for a differentiable s; gradient in z: s'(z)^T (s(z) - u).
+
+    MAC-QP: Carreira-Perpinan and Wang, AISTATS 2014.
+    """
+
+    node: Node
+
+    def __call__(self, u: Tensor, z: Tensor) -> Tensor:
+        return total((u - self.node(z)).square()) / 2
+
+    def z_gradient(self, u: Tensor, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            point = z.detach().requires_grad_(True)
+            value = self.node(point)
+            (gradient,) = torch.autograd.grad(inner(value, (value - u).detach()).sum(), point)
+        return gradient
+
+    def u_gradient(self, z: Tensor) -> Tensor:
+        return -self.node(z)
+
+    def prox(self, v: Tensor, step: Step) -> Tensor:
+        return v / (1.0 + per_sample(step, v))
+
+
+def penalty_of(node: Node) -> Penalty:
+    """The Bregman penalty of a proximal node, the quadratic one of a smooth node."""
+    return QuadraticPenalty(node) if node.potential is None else BregmanPenalty(node.potential)
