@@ -14,11 +14,12 @@ _LINEAR = frozenset(
     adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d upsample_nearest1d upsample_nearest2d
     upsample_nearest3d upsample_bilinear2d upsample_bicubic2d upsample_linear1d pixel_shuffle pixel_unshuffle reflection_pad1d
     reflection_pad2d replication_pad1d replication_pad2d index_select unfold im2col diagonal tril triu _to_copy to type_as
-    """.split()
+    """.split()  # noqa: SIM905
 )
+# Input, weight, bias.
 _WEIGHTED = frozenset(
-    "linear conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d".split()
-)  # input, weight, bias
+    ["linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+)
 _NORMALISED = {"_native_batch_norm_legit_no_training": None, "batch_norm": 5, "native_batch_norm": 5}  # position of ``training``
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -28,8 +29,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: torch.dtype | None = None) -> LiftedNetwork:
     """u_l = sigma(W_l u_{l-1} + b_l), the last layer affine; sizes = (inputs, hidden..., outputs).
 
-    Weights normal with variance 2/inputs of the layer, biases normal with standard deviation 0.1, drawn from ``seed`` alone. Lifted
-    and therefore in evaluation mode; dtype defaults to torch's default.
+    Weights normal with variance 2/inputs of the layer, biases normal with standard deviation 0.1, drawn from ``seed`` alone.
+    Lifted, therefore in evaluation mode; dtype defaults to torch's default.
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(
@@ -40,8 +41,8 @@ def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: to
     dtype = torch.get_default_dtype() if dtype is None else dtype
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-        layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype)
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        layer = nn.Linear(fan_in, fan_out, dtype=dtype, device="meta")  # draws nothing from the global generator
         weight = torch.randn(fan_out, fan_in, generator=generator, dtype=torch.float64) * math.sqrt(2 / fan_in)
         bias = torch.randn(fan_out, generator=generator, dtype=torch.float64) * 0.1
         layer.weight, layer.bias = nn.Parameter(weight.to(dtype)), nn.Parameter(bias.to(dtype))

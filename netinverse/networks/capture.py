@@ -46,7 +46,8 @@ def lift(model: Model, example: Tensor | None = None) -> LiftedNetwork:
         model = _export(model, example)
     elif not isinstance(model, ExportedProgram):
         raise TypeError(
-            f"lift: model is a {type(model).__name__}, but must be a torch.nn.Module, a torch.export.ExportedProgram or the path of "
+            f"lift: model is a {type(model).__name__}, but must be a torch.nn.Module, a torch.export.ExportedProgram "
+            f"or the path of "
             f"a .pt2 file."
         )
     with _quiet():
@@ -72,7 +73,8 @@ def refuse_training_mode(model: nn.Module) -> None:
 
 def _training_mode(what: str) -> str:
     return (
-        f"lift: the model is in training mode ({what}); its batch statistics or dropout would make it another function in every "
+        f"lift: the model is in training mode ({what}); its batch statistics or dropout would make it another "
+        f"function in every "
         f"evaluation, and not the one whose outputs you have. Call model.eval() first."
     )
 
@@ -95,13 +97,15 @@ def _export(model: nn.Module, example: Tensor | None) -> ExportedProgram:
     refuse_training_mode(model)
     if example is None:
         raise ValueError(
-            "lift: example is missing, but a module does not tell the shape of its input. Pass one input with the batch first, such as "
+            "lift: example is missing, but a module does not tell the shape of its input. Pass one input with the "
+            "batch first, such as "
             "torch.zeros(1, 1, 28, 28)."
         )
     require_floating("lift", "example", example)
     if example.ndim < 2 or not example.numel():
         raise ValueError(
-            f"lift: example has shape {tuple(example.shape)}, but must be (batch, ...) with at least one sample: the batch comes first. "
+            f"lift: example has shape {tuple(example.shape)}, but must be (batch, ...) with at least one sample: the "
+            f"batch comes first. "
             f"For one input use example[None]."
         )
     # Two equal samples: a batch of one would be taken for a constant by the exporter.
@@ -113,13 +117,14 @@ def _export(model: nn.Module, example: Tensor | None) -> ExportedProgram:
         with torch.no_grad():
             _explain_refusal(model, pair, error)
         raise ValueError(
-            f"lift: torch.export cannot capture the model: {_first_line(error)}. Its Python code may depend on the values of the input; "
+            f"lift: torch.export cannot capture the model: {_first_line(error)}. Its Python code may depend on the "
+            f"values of the input; "
             f"write it with torch operators alone, or pass a torch.export.ExportedProgram."
         ) from error
 
 
 def _batch_is_free(pair: Tensor) -> dict[int, Any]:
-    return {0: Dim.AUTO, **{axis: Dim.STATIC for axis in range(1, pair.ndim)}}
+    return {0: Dim.AUTO, **dict.fromkeys(range(1, pair.ndim), Dim.STATIC)}
 
 
 def _explain_refusal(model: nn.Module, pair: Tensor, error: Exception) -> None:
@@ -127,12 +132,14 @@ def _explain_refusal(model: nn.Module, pair: Tensor, error: Exception) -> None:
         model(pair)
     except TypeError as cause:
         raise ValueError(
-            f"lift: the model does not take exactly one input: {_first_line(cause)}. Wrap it in a module whose forward takes the one "
+            f"lift: the model does not take exactly one input: {_first_line(cause)}. Wrap it in a module whose "
+            f"forward takes the one "
             f"tensor to be reconstructed and holds the others as buffers."
         ) from error
     except (RuntimeError, ValueError, IndexError) as cause:
         raise ValueError(
-            f"lift: the model does not accept an example of shape {tuple(pair.shape[1:])} (without the batch) and dtype {pair.dtype}: "
+            f"lift: the model does not accept an example of shape {tuple(pair.shape[1:])} (without the batch) and "
+            f"dtype {pair.dtype}: "
             f"{_first_line(cause)}. Pass an example shaped like one input, with the batch first."
         ) from error
 
@@ -143,7 +150,7 @@ def _first_line(error: BaseException) -> str:
 
 @dataclass
 class _Builder:
-    """Walks the exported graph once. Affine operators wait as instructions until an activation or the output needs their value."""
+    """Walks the exported graph once. Affine operators wait as instructions until a node needs their value."""
 
     program: ExportedProgram
     variable: set[str] = field(default_factory=set)
@@ -169,7 +176,8 @@ class _Builder:
         users = [s for s in specs.values() if s.kind == InputKind.USER_INPUT and isinstance(s.arg, TensorArgument)]
         if len(users) != 1:
             raise ValueError(
-                f"lift: the model takes {len(users)} input tensors, but one is to be reconstructed. Wrap it in a module whose forward takes "
+                f"lift: the model takes {len(users)} input tensors, but one is to be reconstructed. Wrap it in a "
+                f"module whose forward takes "
                 f"that one and holds the others as buffers."
             )
         stored = {**self.program.state_dict, **self.program.constants}
@@ -194,7 +202,8 @@ class _Builder:
         outputs = [s.arg for s in self.program.graph_signature.output_specs if s.kind == OutputKind.USER_OUTPUT]
         if len(outputs) != 1 or not isinstance(outputs[0], TensorArgument):
             raise ValueError(
-                f"lift: the model returns {len(outputs)} values, but the data are one tensor. Wrap it in a module whose forward returns that "
+                f"lift: the model returns {len(outputs)} values, but the data are one tensor. Wrap it in a module "
+                f"whose forward returns that "
                 f"tensor alone."
             )
         return outputs[0].name
@@ -215,7 +224,8 @@ class _Builder:
             )
             return
         first, rest = instruction.args[:1], instruction.args[1:]
-        activation = activation_of_aten(instruction.target, rest, dict(instruction.kwargs))
+        settings = [self.tensors.get(a.name, a) if isinstance(a, Ref) else a for a in rest]  # the slope of a PReLU
+        activation = activation_of_aten(instruction.target, settings, dict(instruction.kwargs))
         if activation is None or not isinstance(first[0], Ref) or self._is_variable(list(rest)):
             self._smooth(instruction)
         else:
@@ -258,7 +268,7 @@ class _Builder:
     def _refuse_training(self, name: str, node: fx.Node) -> None:
         flag = {"batch_norm": 5, "dropout": 2, "native_dropout": 2, "native_batch_norm": 5}.get(name)
         if flag is None or (len(node.args) > flag and node.args[flag]):
-            raise ValueError(_training_mode(f"operator {name}"))
+            raise ValueError(_training_mode(f"operator {name.removeprefix('native_')}"))
 
     def _scaled(self, source: str, name: str, scale: float, shift: float) -> str:
         """name = scale * source + shift, as affine instructions; ``source`` itself where nothing is to be done."""
@@ -280,7 +290,7 @@ class _Builder:
             self._add(name, "affine", inputs, output, program, shape=self.shapes[output])
         return name
 
-    def _program_of(self, output: str, through: bool = False) -> tuple[tuple[Instruction, ...], tuple[str, ...]]:
+    def _program_of(self, output: str) -> tuple[tuple[Instruction, ...], tuple[str, ...]]:
         """The instructions that lead from closed values to ``output``, in order, and the names of those values."""
         needed: set[str] = set()
         inputs: list[str] = []
@@ -309,8 +319,6 @@ class _Builder:
         for name in instruction.refs:
             if name not in self.variable:
                 constants.update({i.name: i for i in self._program_of(name)[0]})
-        for name in names:  # an affine node that a smooth node takes is read by its own name
-            self.shapes.setdefault(name, ())
         program = (*constants.values(), instruction)
         self._add(
             instruction.name, "smooth", tuple(names), instruction.name, program, shape=self.shapes.get(instruction.name, ())
@@ -359,8 +367,10 @@ def _check_samples_are_separate(network: LiftedNetwork) -> None:
             together, alone = network(probes), network(probes[:1])
         except RuntimeError as error:
             raise ValueError(
-                f"lift: the model works for the batch size of the example only: {_first_line(error)}. Write its shapes with x.shape[0] or "
-                f"flatten(1) instead of a number, or export it with a dynamic batch: dynamic_shapes=({{0: torch.export.Dim.AUTO}},)."
+                f"lift: the model works for the batch size of the example only: {_first_line(error)}. Write its "
+                f"shapes with x.shape[0] or "
+                f"flatten(1) instead of a number, or export it with a dynamic batch: dynamic_shapes=({{0: "
+                f"torch.export.Dim.AUTO}},)."
             ) from error
     tolerance = 1e3 * torch.finfo(together.dtype).eps if together.is_floating_point() else 0.0
     same = alone.shape == together[:1].shape and torch.allclose(
@@ -368,6 +378,7 @@ def _check_samples_are_separate(network: LiftedNetwork) -> None:
     )
     if together.shape[0] != 3 or not same:
         raise ValueError(
-            "lift: the output of one sample depends on the other samples of the batch, or the output has no batch axis; a reconstruction "
+            "lift: the output of one sample depends on the other samples of the batch, or the output has no batch "
+            "axis; a reconstruction "
             "goes sample by sample. Remove what mixes the batch (sums or norms over axis 0), and keep axis 0 for the samples."
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import pickle
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -28,14 +31,47 @@ def load_program(path: str | PathLike[str]) -> ExportedProgram:
         raise FileNotFoundError(f"load_network: {file} is no file. Pass the path of a .pt2 file written by torch.export.save.")
     if not _is_exported(file):
         raise ValueError(
-            f"load_network: {file} holds no exported program but most likely a pickle (torch.save), which could run any code when it is "
+            f"load_network: {file} holds no exported program but most likely a pickle (torch.save), which could run "
+            f"any code when it is "
             f"opened, so it is refused. Where you trust it, convert it once to .pt2:\n"
             f"    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({{0: torch.export.Dim.AUTO}},))\n"
             f'    torch.export.save(program, "{file.with_suffix(".pt2").name}")\n'
             f"with model the network after loading and example a batch of two inputs."
         )
+    content = file.read_bytes()
+    _refuse_code(file, content)
     with _quiet():
-        return torch.export.load(file)
+        return torch.export.load(io.BytesIO(content))
+
+
+def _refuse_code(file: Path, content: bytes) -> None:
+    """Raise if the archive holds anything that loading would unpickle freely; the exporter falls back to that silently."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        found = next((n for n in names if names.count(n) > 1 or "custom_obj" in n or not _is_harmless(n, archive.read(n))), None)
+    if found is not None:
+        raise ValueError(
+            f"load_network: {file} holds Python objects that could run any code when they are opened ({found}), so it is "
+            f"refused. Export the network again with plain tensors as parameters, buffers and example inputs."
+        )
+
+
+def _is_harmless(name: str, content: bytes) -> bool:
+    if name.endswith(".json"):
+        return not _asks_for_pickle(json.loads(content))
+    if not name.endswith(".pt") or not content:
+        return True
+    try:
+        torch.load(io.BytesIO(content), weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        return False
+    return True
+
+
+def _asks_for_pickle(tree: object) -> bool:
+    if isinstance(tree, dict):
+        return bool(tree.get("use_pickle")) or any(map(_asks_for_pickle, tree.values()))
+    return isinstance(tree, list) and any(map(_asks_for_pickle, tree))
 
 
 def _is_exported(file: Path) -> bool:

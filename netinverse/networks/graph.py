@@ -23,8 +23,8 @@ Kind = Literal["affine", "proximal", "smooth"]
 class Node:
     """output = program(inputs): affine, sigma = prox_Psi of its one input, or any other torch function ("smooth").
 
-    ``shape`` and ``input_shapes`` are without the batch. ``inputs`` names earlier nodes, or ``network.input_name``. The tensors of
-    the program are looked up in ``network``, so that it can be moved, converted and trained.
+    ``shape`` and ``input_shapes`` are without the batch. ``inputs`` names earlier nodes, or ``network.input_name``. The tensors
+    of the program are looked up in ``network``, so that it can be moved, converted and trained.
     """
 
     name: str
