@@ -85,3 +85,12 @@ def test_make_targets_and_links_in_the_text_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT[page]):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_every_test_that_the_pages_name_exists() -> None:
+    named = [name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(tests/[^`]*)`", page.read_text("utf-8"))]
+    assert named
+    for name in named:
+        file, _, function = name.partition("::")
+        assert (ROOT / file).exists(), name
+        assert not function or f"def {function}(" in (ROOT / file).read_text("utf-8"), name
