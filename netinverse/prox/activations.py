@@ -90,7 +90,7 @@ def _softshrink(lambd: float = 0.5) -> ScaledActivation:
     return ScaledActivation(L1(float(lambd)) if lambd > 0 else Zero())
 
 
-def _threshold(threshold: float, value: float) -> ScaledActivation | None:
+def _threshold(threshold: float = 0.0, value: float = -1.0) -> ScaledActivation | None:
     """z where z > threshold, value elsewhere: continuous only where the two agree."""
     return _clip(float(threshold)) if threshold == value else None
 

@@ -121,6 +121,4 @@ def _described(activation: str | nn.Module | Callable[..., Any]) -> tuple[str, d
         return describe(activation) if describe is not None else (type(activation).__name__, {})
     name = activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
     name = canonical(name.lower())
-    if name == "threshold":
-        return "", {}
     return (name, {"min": 0.0}) if name == "clamp_min" else (name, {})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinverse.protocols import Step
 from netinverse.prox.norms import rounding_tolerance
-from netinverse.prox.scalar import Separable
+from netinverse.prox.scalar import Separable, beyond
 from netinverse.tensors import inner, total
 
 
@@ -60,7 +60,8 @@ class Box(Separable):
     def conjugate_entries(self, p: Tensor) -> Tensor:
         lower, upper = self.bounds(p)
         bound = torch.where(p > 0, upper, lower)
-        return torch.where(p == 0, torch.zeros_like(p), bound * p)
+        at_rest = (p == 0) | (bound.isinf() & ~beyond(p.abs(), 0.0))  # rounding against an end that is not there
+        return torch.where(at_rest, torch.zeros_like(p), bound * p)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class NonNegative(Separable):
         return torch.relu(x)
 
     def conjugate_entries(self, p: Tensor) -> Tensor:
-        return torch.zeros_like(p).masked_fill(p > 0, inf)
+        return torch.zeros_like(p).masked_fill(beyond(p, 0.0), inf)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from netinverse.prox.compensated import accurate_sum, exponential, times, two_product
-from netinverse.prox.scalar import Separable, solve_monotone
+from netinverse.prox.scalar import Separable, beyond, solve_monotone
 from netinverse.prox.sigmoids import arc_penalty
 from netinverse.prox.special import relative_entropy
 
@@ -77,7 +77,7 @@ class Rectifier(Separable):
 
     def conjugate_entries(self, p: Tensor) -> Tensor:
         k = self.positive_slope
-        right = 0.5 * k / (1 - k) * p.square() if k < 1 else torch.zeros_like(p).masked_fill(p > 0, inf)
+        right = 0.5 * k / (1 - k) * p.square() if k < 1 else torch.zeros_like(p).masked_fill(beyond(p, 0.0), inf)
         low = p.clamp(max=0)
         bottom = low + torch.as_tensor(self.lower, dtype=p.dtype, device=p.device)
 
@@ -128,8 +128,8 @@ class LeakyReLUPotential(Rectifier):
 
     def conjugate_entries(self, p: Tensor) -> Tensor:
         a = self.negative_slope
-        left = 0.5 * a / (1 - a) * p.square() if a < 1 else torch.zeros_like(p).masked_fill(p < 0, inf)
-        return torch.where(p > 0, inf, left)
+        left = 0.5 * a / (1 - a) * p.square() if a < 1 else torch.zeros_like(p).masked_fill(beyond(-p, 0.0), inf)
+        return torch.where(p > 0, torch.zeros_like(p).masked_fill(beyond(p, 0.0), inf), left)
 
 
 @dataclass(frozen=True)

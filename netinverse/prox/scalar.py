@@ -34,6 +34,17 @@ def solve_monotone(
     return t
 
 
+def beyond(p: Tensor, bound: float | Tensor) -> Tensor:
+    """p > bound by more than rounding, entry by entry: 64 eps times the largest of 1, |bound| and the entries of the sample.
+
+    What a projection, or v - step prox(v/step), misses the domain of a conjugate by counts as inside.
+    """
+    edge = torch.as_tensor(bound, dtype=p.dtype, device=p.device)
+    largest = p.abs().flatten(1).amax(1) if p.ndim > 1 and p.numel() else p.abs()
+    scale = torch.maximum(per_sample(largest, p), edge.abs()).clamp(min=1)
+    return p > edge + 64 * torch.finfo(p.dtype).eps * scale
+
+
 class Separable(ABC):
     """Psi(x) = sum of psi over the entries of a sample. Shapes: (batch, ...) -> (batch,) or (batch, ...).
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinverse.prox.compensated import accurate_sum, exponential, two_product, two_sum
 from netinverse.prox.norms import require_positive
-from netinverse.prox.scalar import Separable
+from netinverse.prox.scalar import Separable, beyond
 from netinverse.prox.special import GAUSS, bose_remainder, dilogarithm_gap, dilogarithm_series, log_remainder, relative_entropy
 
 
@@ -52,7 +52,7 @@ class SoftplusPotential(Separable):
         tail = dilogarithm_series(-torch.log1p(torch.exp(-self.beta * t.clamp(min=0))))
         small = (pi**2 / 6 + tail) / self.beta**2 + root * (t - 0.5 * root)
         value = torch.where(t > 0, small, inside)
-        return torch.where(p < 0, value, torch.where(p > 0, inf, pi**2 / 6 / self.beta**2))
+        return torch.where(p < 0, value, torch.full_like(p, pi**2 / 6 / self.beta**2).masked_fill(beyond(p, 0.0), inf))
 
     def penalties(self, u: Tensor, z: Tensor) -> Tensor:
         beta = torch.full_like(u, self.beta)
@@ -68,7 +68,8 @@ class SoftplusPotential(Separable):
         short = torch.where(near, d, 0.0)
         # The second derivative 1/(1 - e^-x) is 1/x, whose part is a relative entropy, and a smooth remainder.
         smooth = sum((w * (1 - t) * bose_remainder((s + t * short).clamp(min=0)) for t, w in GAUSS), torch.zeros_like(z))
-        close = relative_entropy(high_u, s, short / s, torch.log(s)) + short.square() * smooth
+        log_s = torch.where(high_z < -40, high_z, torch.log(s))
+        close = relative_entropy(high_u, s, short / s, log_s) + short.square() * smooth
         lift = dilogarithm_gap(high_u)
         tail = dilogarithm_series(-torch.log1p(torch.exp(-high_z.abs())))
         right = 0.5 * (high_u - high_z).square() + (pi**2 / 6 - lift) + tail

@@ -9,8 +9,6 @@ from typing import Any
 import mpmath as mp
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 import netinverse.prox as px
@@ -59,39 +57,101 @@ def _leaky(a: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     return lambda x: 0 if x >= 0 else (1 / m - 1) * x**2 / 2, lambda z: z**2 / 2 if z >= 0 else m * z**2 / 2
 
 
+# fmt: off
 ROWS = [
     Row("identity", px.Zero(), lambda x: 0, lambda z: z**2 / 2, lambda z: z),
     Row("relu", px.NonNegative(), lambda x: 0, lambda z: max(0, z) ** 2 / 2, torch.relu),
     Row("leaky", px.LeakyReLUPotential(0.2), *_leaky(0.2), lambda z: torch.nn.functional.leaky_relu(z, 0.2)),
-    Row("soft", px.L1(0.7), lambda x: mp.mpf(0.7) * abs(x), lambda z: max(abs(z) - mp.mpf(0.7), 0) ** 2 / 2,
-        lambda z: torch.nn.functional.softshrink(z, 0.7)),
-    Row("shifted relu", px.NonNegativeL1(0.7), lambda x: mp.mpf(0.7) * x, lambda z: max(z - mp.mpf(0.7), 0) ** 2 / 2,
-        lambda z: torch.relu(z - 0.7)),
-    Row("hardtanh", px.Box(-1, 1), lambda x: 0, lambda z: z**2 / 2 if abs(z) <= 1 else abs(z) - mp.mpf(1) / 2,
-        torch.nn.functional.hardtanh),
-    Row("tanh", px.TanhEntropy(),
+    Row(
+        "soft",
+        px.L1(0.7),
+        lambda x: mp.mpf(0.7) * abs(x),
+        lambda z: max(abs(z) - mp.mpf(0.7), 0) ** 2 / 2,
+        lambda z: torch.nn.functional.softshrink(z, 0.7),
+    ),
+    Row(
+        "shifted relu",
+        px.NonNegativeL1(0.7),
+        lambda x: mp.mpf(0.7) * x,
+        lambda z: max(z - mp.mpf(0.7), 0) ** 2 / 2,
+        lambda z: torch.relu(z - 0.7),
+    ),
+    Row(
+        "hardtanh",
+        px.Box(-1, 1),
+        lambda x: 0,
+        lambda z: z**2 / 2 if abs(z) <= 1 else abs(z) - mp.mpf(1) / 2,
+        torch.nn.functional.hardtanh,
+    ),
+    Row(
+        "tanh",
+        px.TanhEntropy(),
         lambda x: mp.log(2) - mp.mpf(1) / 2 if abs(x) == 1 else x * mp.atanh(x) + (mp.log(1 - x**2) - x**2) / 2,
-        lambda z: mp.log(mp.cosh(z)), torch.tanh),
-    Row("logistic", px.LogisticEntropy(), lambda x: _xlog(x) + _xlog(1 - x) - x**2 / 2, lambda z: mp.log(1 + mp.exp(z)), torch.sigmoid),
+        lambda z: mp.log(mp.cosh(z)),
+        torch.tanh,
+    ),
+    Row(
+        "logistic",
+        px.LogisticEntropy(),
+        lambda x: _xlog(x) + _xlog(1 - x) - x**2 / 2,
+        lambda z: mp.log(1 + mp.exp(z)),
+        torch.sigmoid,
+    ),
     Row("softplus", px.SoftplusPotential(), *_softplus(1.0), lambda z: torch.nn.functional.softplus(z, threshold=1e9)),
     Row("softplus 3.7", px.SoftplusPotential(3.7), *_softplus(3.7), lambda z: torch.nn.functional.softplus(z, 3.7, 1e9)),
-    Row("arctan", px.ArctanPotential(), lambda x: -mp.log(mp.cos(x)) - x**2 / 2, lambda z: z * mp.atan(z) - mp.log(1 + z**2) / 2,
-        torch.atan),
-    Row("softsign", px.SoftsignPotential(), lambda x: -abs(x) - mp.log(1 - abs(x)) - x**2 / 2, lambda z: abs(z) - mp.log(1 + abs(z)),
-        torch.nn.functional.softsign),
-    Row("inverse square root", px.InverseSquareRootPotential(), lambda x: -mp.sqrt(1 - x**2) - x**2 / 2,
-        lambda z: mp.sqrt(1 + z**2), lambda z: z / torch.sqrt(1 + z**2)),
+    Row(
+        "arctan",
+        px.ArctanPotential(),
+        lambda x: -mp.log(mp.cos(x)) - x**2 / 2,
+        lambda z: z * mp.atan(z) - mp.log(1 + z**2) / 2,
+        torch.atan,
+    ),
+    Row(
+        "softsign",
+        px.SoftsignPotential(),
+        lambda x: -abs(x) - mp.log(1 - abs(x)) - x**2 / 2,
+        lambda z: abs(z) - mp.log(1 + abs(z)),
+        torch.nn.functional.softsign,
+    ),
+    Row(
+        "inverse square root",
+        px.InverseSquareRootPotential(),
+        lambda x: -mp.sqrt(1 - x**2) - x**2 / 2,
+        lambda z: mp.sqrt(1 + z**2),
+        lambda z: z / torch.sqrt(1 + z**2),
+    ),
     Row("elu", px.ELUPotential(), _elu_psi(1, 1, 1), _elu_phi(1, 1, 1), torch.nn.functional.elu),
-    Row("celu 1.7", px.ELUPotential(1.7, 1 / 1.7), _elu_psi(1.7, 1 / 1.7, 1), _elu_phi(1.7, 1 / 1.7, 1),
-        lambda z: torch.nn.functional.celu(z, 1.7)),
+    Row(
+        "celu 1.7",
+        px.ELUPotential(1.7, 1 / 1.7),
+        _elu_psi(1.7, 1 / 1.7, 1),
+        _elu_phi(1.7, 1 / 1.7, 1),
+        lambda z: torch.nn.functional.celu(z, 1.7),
+    ),
     Row("elu 0.4", px.ELUPotential(0.4), _elu_psi(0.4, 1, 1), _elu_phi(0.4, 1, 1), lambda z: torch.nn.functional.elu(z, 0.4)),
-    Row("elu slopes", px.ELUPotential(1.0, 1.0, 0.6), _elu_psi(1, 1, 0.6), _elu_phi(1, 1, 0.6),
-        lambda z: torch.where(z < 0, torch.expm1(z), 0.6 * z)),
-    Row("isrlu", px.ISRLUPotential(), lambda x: 0 if x >= 0 else 1 - mp.sqrt(1 - x**2) - x**2 / 2,
-        lambda z: z**2 / 2 if z >= 0 else mp.sqrt(1 + z**2) - 1, lambda z: torch.where(z < 0, z / torch.sqrt(1 + z**2), z)),
-    Row("squareplus", px.SquareplusPotential(), lambda x: -mp.log(2 * x) / 4 - mp.mpf(1) / 8,
-        lambda z: (z**2 + z * mp.sqrt(z**2 + 1) + mp.asinh(z)) / 4, lambda z: torch.sqrt((z / 2) ** 2 + 0.25) + z / 2),
+    Row(
+        "elu slopes",
+        px.ELUPotential(1.0, 1.0, 0.6),
+        _elu_psi(1, 1, 0.6),
+        _elu_phi(1, 1, 0.6),
+        lambda z: torch.where(z < 0, torch.expm1(z), 0.6 * z),
+    ),
+    Row(
+        "isrlu",
+        px.ISRLUPotential(),
+        lambda x: 0 if x >= 0 else 1 - mp.sqrt(1 - x**2) - x**2 / 2,
+        lambda z: z**2 / 2 if z >= 0 else mp.sqrt(1 + z**2) - 1,
+        lambda z: torch.where(z < 0, z / torch.sqrt(1 + z**2), z),
+    ),
+    Row(
+        "squareplus",
+        px.SquareplusPotential(),
+        lambda x: -mp.log(2 * x) / 4 - mp.mpf(1) / 8,
+        lambda z: (z**2 + z * mp.sqrt(z**2 + 1) + mp.asinh(z)) / 4,
+        lambda z: torch.sqrt((z / 2) ** 2 + 0.25) + z / 2,
+    ),
 ]
+# fmt: on
 ROW = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
