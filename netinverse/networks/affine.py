@@ -55,7 +55,7 @@ def affine_offsets(target: Callable[..., Any], args: Sequence[Any], variable: Ca
         return frozenset() if moving == {0} and str(target).endswith(".Tensor") else None
     if name == "addmm":
         return (frozenset() if 0 in moving else frozenset({0})) if len(moving & {1, 2}) <= 1 else None
-    if name == "dropout":
+    if name in {"dropout", "feature_dropout", "alpha_dropout"}:
         return frozenset() if moving == {0} and not args[2] else None
     if name in {"constant_pad_nd", "pad"}:
         return _padding(name, args) if moving == {0} else None

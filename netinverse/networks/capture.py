@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,7 +20,7 @@ from netinverse.networks.affine import affine_offsets, operator_name
 from netinverse.networks.graph import Kind, LiftedNetwork, Node
 from netinverse.networks.program import BATCH, Instruction, Ref
 from netinverse.protocols import Potential
-from netinverse.prox import activation_of_aten
+from netinverse.prox import ScaledActivation, activation_of_aten
 
 Model = nn.Module | ExportedProgram | str | PathLike[str]
 
@@ -51,7 +51,7 @@ def lift(model: Model, example: Tensor | None = None) -> LiftedNetwork:
             f"a .pt2 file."
         )
     with _quiet():
-        network = _Builder(model.run_decompositions({})).build()
+        network = _Builder(_functional(model)).build()
     if example is not None and tuple(example.shape[1:]) != network.input_shape:
         raise ValueError(
             f"lift: example has shape {tuple(example.shape)}, but the exported program takes (batch, "
@@ -127,6 +127,40 @@ def _batch_is_free(pair: Tensor) -> dict[int, Any]:
     return {0: Dim.AUTO, **dict.fromkeys(range(1, pair.ndim), Dim.STATIC)}
 
 
+def _functional(program: ExportedProgram) -> ExportedProgram:
+    """The program without operators that work in place. Only then is it rewritten, since that also takes activations apart."""
+    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    in_place = any(isinstance(t, torch._ops.OpOverload) and t._schema.is_mutable for t in targets)
+    return program.run_decompositions({}) if in_place else program
+
+
+def _calls(value: object, name: str) -> TypeGuard[fx.Node]:
+    """True for the call of an operator of this name."""
+    return (
+        isinstance(value, fx.Node)
+        and value.op == "call_function"
+        and callable(value.target)
+        and operator_name(value.target) == name
+    )
+
+
+def _softsigns(graph: fx.Graph) -> tuple[dict[str, fx.Node], set[str]]:
+    """Quotients z/(1 + |z|), torch's way to write softsign, with their z; and the names of the steps that lead to them."""
+    found: dict[str, fx.Node] = {}
+    steps: set[str] = set()
+    for node in graph.nodes:
+        if not _calls(node, "div") or len(node.args) != 2:
+            continue
+        z, bottom = node.args
+        if not isinstance(z, fx.Node) or not _calls(bottom, "add") or len(bottom.args) != 2 or bottom.kwargs:
+            continue
+        size, one = bottom.args
+        if _calls(size, "abs") and size.args == (z,) and one == 1 and len(bottom.users) == len(size.users) == 1:
+            found[node.name] = z
+            steps |= {bottom.name, size.name}
+    return found, steps
+
+
 def _explain_refusal(model: nn.Module, pair: Tensor, error: Exception) -> None:
     try:
         model(pair)
@@ -164,8 +198,11 @@ class _Builder:
     def build(self) -> LiftedNetwork:
         placeholder = self._read_inputs()
         self.network = LiftedNetwork(placeholder.name, self.shapes[placeholder.name], self.tensors, placeholder.meta["val"].dtype)
+        softsigns, steps = _softsigns(self.program.graph)
         for node in self.program.graph.nodes:
-            if node.op == "call_function":
+            if node.name in softsigns and softsigns[node.name].name in self.variable:
+                self._activation(node.name, softsigns[node.name].name, activation_of_aten("softsign"))
+            elif node.op == "call_function" and node.name not in steps:
                 self._visit(node)
         self._close_output(self._output_name())
         self.network.nodes = tuple(self.nodes)
@@ -226,15 +263,23 @@ class _Builder:
         first, rest = instruction.args[:1], instruction.args[1:]
         settings = [self.tensors.get(a.name, a) if isinstance(a, Ref) else a for a in rest]  # the slope of a PReLU
         activation = activation_of_aten(instruction.target, settings, dict(instruction.kwargs))
-        if activation is None or not isinstance(first[0], Ref) or self._is_variable(list(rest)):
+        if not isinstance(first[0], Ref) or self._is_variable(list(rest)):
+            activation = None
+        if activation is None:
             self._smooth(instruction)
         else:
-            z = self._scaled(first[0].name, f"{node.name}_in", activation.inner_scale, activation.inner_shift)
-            factor = activation.factor
-            name = node.name if factor == 1.0 else f"{node.name}_prox"
-            self._proximal(name, z, activation.potential)
-            if factor != 1.0:
-                self._scaled(name, node.name, factor, 0.0)
+            self._activation(node.name, first[0].name, activation)
+
+    def _activation(self, name: str, source: str, activation: ScaledActivation | None) -> None:
+        """name = factor * prox(inner_scale * source + inner_shift)."""
+        assert activation is not None
+        self.variable.add(name)
+        self.shapes[name] = self.shapes[source]
+        z = self._scaled(source, f"{name}_in", activation.inner_scale, activation.inner_shift)
+        inner = name if activation.factor == 1.0 else f"{name}_prox"
+        self._proximal(inner, z, activation.potential)
+        if inner != name:
+            self._scaled(inner, name, activation.factor, 0.0)
 
     def _is_variable(self, value: Any) -> bool:
         if isinstance(value, Ref):
@@ -266,7 +311,14 @@ class _Builder:
         return Instruction(node.name, target, args, {k: _convert(v) for k, v in node.kwargs.items()})
 
     def _refuse_training(self, name: str, node: fx.Node) -> None:
-        flag = {"batch_norm": 5, "dropout": 2, "native_dropout": 2, "native_batch_norm": 5}.get(name)
+        flag = {
+            "batch_norm": 5,
+            "dropout": 2,
+            "native_dropout": 2,
+            "feature_dropout": 2,
+            "alpha_dropout": 2,
+            "native_batch_norm": 5,
+        }.get(name)
         if flag is None or (len(node.args) > flag and node.args[flag]):
             raise ValueError(_training_mode(f"operator {name.removeprefix('native_')}"))
 

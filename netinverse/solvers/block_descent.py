@@ -34,7 +34,7 @@ class BlockDescentState:
 
 @dataclass(frozen=True)
 class BlockDescent:
-    """u_l+ = prox_{t lambda_l (1/2||.||^2 + Psi_l)}(u_l - t grad_l E) for l = L, ..., 1, then x+ = prox_{t alpha R}(x - t grad_x E).
+    """u_l+ = prox_{t lambda_l (1/2||.||^2 + Psi_l)}(u_l - t grad_l E) for l = L, ..., 1; x+ = prox_{t alpha R}(x - t grad_x E).
 
     Gauss-Seidel proximal gradient steps with t = 1/L of each block: the objective never rises. Each block problem is convex; the
     whole is not, and the limit is a stationary point. Smooth nodes have no safe step, and the problem must have none.
