@@ -1,0 +1,186 @@
+"""The answer of ``invert``, with its evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netinverse.checks import first_samples
+from netinverse.diagnostics.certificates import Certificate
+from netinverse.solvers.status import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FORMAT = "netinverse reconstruction 1"
+_TENSORS = ("x", "alpha", "residual", "fidelity_value", "steps", "subgradient", "noise_level", "given_noise_level", "data")
+_TABLES = ("tried_columns", "history_columns", "continuation")
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """x, the weight it was found at, how each sample ended, and what shows how good it is. All per-sample values are (batch,).
+
+    residual: ||F(x) - data||_2, ``data`` the projected data. noise_level: what is left of ``given_noise_level`` in them (None where
+    none was given). subgradient: p in dR(x), or None. tried_columns, history_columns: the columns of ``tried`` (every weight
+    visited) and ``history`` (every step). continuation: the duals and step balances that would continue the work.
+    """
+
+    x: Tensor
+    alpha: Tensor
+    status: tuple[Status, ...]
+    residual: Tensor
+    fidelity_value: Tensor
+    steps: Tensor
+    certificate: Certificate
+    data: Tensor
+    message: str
+    seconds: float
+    subgradient: Tensor | None = None
+    noise_level: Tensor | None = None
+    given_noise_level: Tensor | None = None
+    tried_columns: Mapping[str, Tensor] = field(default_factory=dict)
+    history_columns: Mapping[str, Tensor] = field(default_factory=dict)
+    continuation: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def converged(self) -> bool:
+        """True where every sample has status CONVERGED."""
+        return all(s is Status.CONVERGED for s in self.status)
+
+    @property
+    def tried(self) -> pd.DataFrame:
+        """Every weight visited: sample, alpha, residual, objective."""
+        return _table(self.tried_columns, ("sample", "alpha", "residual", "objective"))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Every step: sample, alpha, step, objective, residual, optimality, seconds."""
+        return _table(self.history_columns, ("sample", "alpha", "step", "objective", "residual", "optimality", "seconds"))
+
+    def require_converged(self) -> Reconstruction:
+        """This result, or a RuntimeError that names the samples that did not converge, and why."""
+        if not self.converged:
+            raise RuntimeError(
+                f"Reconstruction: {sum(s is not Status.CONVERGED for s in self.status)} of {len(self.status)} sample(s) did not "
+                f"converge. " + " ".join(self._complaints())
+            )
+        return self
+
+    def summary(self) -> str:
+        """A short table: least, median and greatest over the samples, then how they ended."""
+        rows = [("alpha", self.alpha), ("residual", self.residual)]
+        rows += [] if self.noise_level is None else [("noise level left", self.noise_level)]
+        rows += [] if self.given_noise_level is None else [("noise level given", self.given_noise_level)]
+        rows += [("fidelity", self.fidelity_value), (self.certificate.kind, self.certificate.value), ("steps", self.steps)]
+        lines = [f"{len(self.status)} reconstruction(s) of shape {tuple(self.x.shape[1:])} in {self.seconds:.2f} s"]
+        if self.status:
+            lines.append(f"{'':<18} {'least':>11} {'median':>11} {'greatest':>11}")
+            for name, values in rows:
+                v = values.detach().double().cpu().numpy()
+                lines.append(f"{name:<18} {np.min(v):>11.4g} {np.median(v):>11.4g} {np.max(v):>11.4g}")
+            good = sum(s is Status.CONVERGED for s in self.status)
+            lines.append(f"{good} of {len(self.status)} converged; {self.certificate.kind}: {self.certificate.meaning}")
+        return "\n".join([*lines, *self._complaints(), *([self.message] if self.message else [])])
+
+    def _complaints(self) -> list[str]:
+        """One sentence for each status other than CONVERGED, naming its samples."""
+        counts = Counter(s for s in self.status if s is not Status.CONVERGED)
+        masks = {s: torch.tensor([t is s for t in self.status]) for s in counts}
+        return [f"{s.name} ({n}), {first_samples(masks[s])}: {s.value}." for s, n in counts.most_common()]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one .npz file (arrays and one JSON text, no pickle); it appears whole or not at all."""
+        target = Path(path)
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        dtypes: dict[str, str] = {}
+        for name, tensor in self._tensors().items():
+            arrays[name], dtypes[name] = _to_numpy(tensor)
+        meta = {
+            "format": FORMAT,
+            "status": [s.name for s in self.status],
+            "kind": self.certificate.kind,
+            "meaning": self.certificate.meaning,
+            "message": self.message,
+            "seconds": self.seconds,
+            "dtypes": dtypes,
+        }
+        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Reconstruction:
+        """The result that ``save`` wrote, bit by bit, on the CPU."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"Reconstruction.load: there is no file {os.fspath(path)!r}. Check the path.")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                meta = json.loads(archive["meta"].tobytes())
+                if meta["format"] != FORMAT:
+                    raise ValueError(f"format {meta['format']!r}")
+                tensors = {name: _to_torch(archive[name], dtype) for name, dtype in meta["dtypes"].items()}
+            parts = {t: {n.split("/", 1)[1]: v for n, v in tensors.items() if n.startswith(f"{t}/")} for t in _TABLES}
+            return cls(
+                status=tuple(Status[s] for s in meta["status"]),
+                certificate=Certificate(meta["kind"], tensors["certificate"], meta["meaning"]),
+                message=meta["message"],
+                seconds=meta["seconds"],
+                **{name: tensors.get(name) for name in _TENSORS},  # type: ignore[arg-type]
+                **parts,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"Reconstruction.load: {os.fspath(path)!r} is no complete file of Reconstruction.save ({error}). "
+                f"Save the result again; a network (.pt2) or an array (.npy) is not a result."
+            ) from error
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
+        tables = {f"{t}/{name}": v for t in _TABLES for name, v in getattr(self, t).items()}
+        return {**named, "certificate": self.certificate.value, **tables}
+
+    def plot(self, truth: Tensor | None = None) -> Figure:
+        """The reconstructions, beside the truth and with their PSNR where it is given."""
+        from netinverse.plots import reconstruction_grid
+
+        columns = {} if truth is None else {"truth": truth}
+        return reconstruction_grid({**columns, "reconstruction": self.x}, truth=truth)
+
+
+def _table(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({n: columns[n].detach().cpu().numpy() if n in columns else np.zeros(0) for n in names})
+
+
+def _to_numpy(tensor: Tensor) -> tuple[np.ndarray[Any, Any], str]:
+    """An array with the tensor's bits, and the name of its dtype. numpy has no bfloat16, so its bits go as integers."""
+    dense = tensor.detach().cpu().contiguous()
+    dtype = str(dense.dtype).removeprefix("torch.")
+    return (dense.view(torch.int16) if dense.dtype is torch.bfloat16 else dense).numpy(), dtype
+
+
+def _to_torch(array: np.ndarray[Any, Any], dtype: str) -> Tensor:
+    tensor = torch.from_numpy(np.array(array))
+    wanted = getattr(torch, dtype)
+    return tensor.view(wanted) if wanted is torch.bfloat16 else tensor.to(wanted)
