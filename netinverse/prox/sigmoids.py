@@ -37,7 +37,8 @@ class ArctanPotential(Separable):
 
     def penalties(self, u: Tensor, z: Tensor) -> Tensor:
         """-ln(cos(d) - z sin(d)) - z d, with d = u - arctan z the angle between (1, z) and (cos u, sin u)."""
-        (sine, sine_low), (cosine, cosine_low) = sine_cosine(u.clamp(-pi / 2, pi / 2))
+        angle = u.clamp(-pi / 2, pi / 2)
+        (sine, sine_low), (cosine, cosine_low) = sine_cosine(angle)
         product, error = two_product(z, cosine)
         d = torch.atan2(accurate_sum(sine, -product, sine_low - error - z * cosine_low), cosine + z * sine)
         versine = 2 * torch.sin(0.5 * d).square()
@@ -47,7 +48,7 @@ class ArctanPotential(Separable):
         for k in (17, 15, 13, 11, 9, 7, 5, 3):
             terms = (square / (k * (k - 1))) * (1 - terms)
         sagitta = torch.where(near, d * terms, d - torch.sin(d))
-        ratio = torch.log(cosine * torch.hypot(torch.ones_like(z), z))
+        ratio = torch.log(torch.cos(angle) * torch.hypot(torch.ones_like(z), z))  # relative accuracy, where cos is tiny
         y = z * torch.sin(d) + versine
         close = log_remainder(-y, torch.where(y.abs() < 0.5, torch.log1p(-y.clamp(-0.5, 0.5)), ratio)) + versine - z * sagitta
         return torch.where(y.abs() < 0.5, close, -ratio - z * d)

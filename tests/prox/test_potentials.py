@@ -9,6 +9,8 @@ from typing import Any
 import mpmath as mp
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 import netinverse.prox as px
@@ -55,6 +57,14 @@ def _softplus(beta: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
 def _leaky(a: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     m = mp.mpf(a)
     return lambda x: 0 if x >= 0 else (1 / m - 1) * x**2 / 2, lambda z: z**2 / 2 if z >= 0 else m * z**2 / 2
+
+
+def _huber(width: float, weight: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    d, w = mp.mpf(width), mp.mpf(weight)
+    return (
+        lambda x: w * x**2 / (2 * d) if abs(x) <= d else w * (abs(x) - d / 2),
+        lambda z: d * z**2 / (2 * (d + w)) if abs(z) <= d + w else ((abs(z) - w) ** 2 + w * d) / 2,
+    )
 
 
 # fmt: off
@@ -157,7 +167,7 @@ ROW = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 def _exact(row: Row, u: Tensor, z: Tensor) -> Any:
     """B(u, z) from the table, at exactly these floating-point numbers."""
-    with mp.workdps(90):
+    with mp.workdps(250 if abs(z.item()) > 30 else 60):
         a, b = mp.mpf(u.item()), mp.mpf(z.item())
         return a**2 / 2 + row.psi(a) + row.phi(b) - a * b
 
@@ -209,3 +219,34 @@ def test_penalty_to_ten_digits_also_where_it_is_tiny(row: Row) -> None:
             worst, smallest = max(worst, float(abs(found - exact) / exact)), min(smallest, float(exact))
     assert worst < 1e-10
     assert smallest < 1e-16  # tiny penalties were among them
+
+
+@ROW
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.floats(-8, 2.2),
+    sign=st.sampled_from([-1, 1]),
+    gap=st.floats(-12, 0.5),
+    side=st.sampled_from([-1, 1]),
+    relative=st.booleans(),
+)
+def test_penalty_to_ten_digits_at_any_scale(row: Row, size: float, sign: int, gap: float, side: int, relative: bool) -> None:
+    z = torch.tensor([sign * 10**size], dtype=F64)
+    s = row.torch_activation(z)
+    u = s + side * 10**gap * (s.abs() if relative else 1)
+    if row.potential(u[None]).isinf():
+        return
+    exact = _exact(row, u, z)
+    if exact > 1e-20:
+        assert abs(row.potential.penalty(u[None], z[None]).item() - exact) <= 1e-10 * exact
+
+
+@ROW
+def test_penalty_in_single_precision_is_right_to_single_precision(row: Row) -> None:
+    """At exactly these float32 numbers, one rounding away from the truth."""
+    z = _column(POINTS, torch.float32)
+    for u in (row.torch_activation(z.flip(0)), row.torch_activation(z), row.potential.prox(z + 1e-3)):
+        wide = row.potential.penalty(row.potential.project(u.double()), z.double())
+        found = row.potential.penalty(u, z)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), wide, rtol=1e-7, atol=1e-37)
