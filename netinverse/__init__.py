@@ -1,3 +1,34 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
+from netinverse.diagnostics.certificates import Certificate as Certificate
+from netinverse.fidelities import BregmanFidelity as BregmanFidelity
+from netinverse.fidelities import SquaredFidelity as SquaredFidelity
+from netinverse.inversion import invert as invert
+from netinverse.methods import Variational as Variational
+from netinverse.networks import LiftedNetwork as LiftedNetwork
+from netinverse.networks import Node as Node
+from netinverse.networks import lift as lift
+from netinverse.networks import load_network as load_network
+from netinverse.networks import mlp as mlp
+from netinverse.noise import add_noise as add_noise
+from netinverse.parameter_choice import DiscrepancyPrinciple as DiscrepancyPrinciple
+from netinverse.parameter_choice import Fixed as Fixed
+from netinverse.prox import L1 as L1
+from netinverse.prox import Box as Box
+from netinverse.prox import GroupL21 as GroupL21
+from netinverse.prox import Huber as Huber
+from netinverse.prox import NonNegative as NonNegative
+from netinverse.prox import Simplex as Simplex
+from netinverse.prox import SquaredNorm as SquaredNorm
+from netinverse.prox import Zero as Zero
+from netinverse.prox import bregman_distance as bregman_distance
+from netinverse.prox import bregman_penalty as bregman_penalty
+from netinverse.prox import potential_of as potential_of
+from netinverse.prox import symmetric_bregman_distance as symmetric_bregman_distance
+from netinverse.reconstruction import Reconstruction as Reconstruction
+from netinverse.regularisers import Sparsity as Sparsity
+from netinverse.regularisers import Tikhonov as Tikhonov
+from netinverse.regularisers import TotalVariation as TotalVariation
+from netinverse.solvers.status import Status as Status
+
 __version__ = "0.1.0"
