@@ -21,25 +21,29 @@ def add_noise(
 ) -> tuple[Tensor, Tensor]:
     """y^delta = y + e and delta = ||e||_2 per sample.
 
-    relative: ||e|| = relative ||y|| exactly, in every sample (to rounding). sigma: the standard deviation of each entry of e. Give one
-    of the two, a number or (batch,). kind: "gaussian"; "uniform" on an interval about zero; "poisson", counts n ~ Poisson(y/g) with
-    the gain g chosen so that sigma^2 is the mean variance g mean(y) (``relative`` starts from sigma = relative ||y||/sqrt(entries),
-    then scales the error), for y >= 0.
+    relative: ||e|| = relative ||y|| exactly, in every sample (to rounding). sigma: the standard deviation of each entry of e.
+    Give one of the two, a number or (batch,). kind: "gaussian"; "uniform" on an interval about zero; "poisson", counts
+    n ~ Poisson(y/g) with the gain g such that the mean variance g mean(y) is sigma^2, for y >= 0 (``relative`` starts from
+    sigma = relative ||y||/sqrt(entries), then scales the error).
 
     Shapes: clean (batch, ...) -> (batch, ...), (batch,). Each sample has its own generator, seeded by (seed, index): sample i has
     the same noise whatever the other samples are. It is drawn in float64 on the CPU, so that it does not depend on the device.
     """
     require_finite("add_noise", "clean", require_floating("add_noise", "clean", clean))
     if kind not in KINDS:
-        raise ValueError(f"add_noise: kind is {kind!r}, which is not one of {', '.join(map(repr, KINDS))}. The default is 'gaussian'.")
+        raise ValueError(
+            f"add_noise: kind is {kind!r}, which is not one of {', '.join(map(repr, KINDS))}. The default is 'gaussian'."
+        )
     if (relative is None) == (sigma is None):
         raise ValueError(
-            f"add_noise: {'neither' if relative is None else 'both'} of relative and sigma given, but exactly one sets the size of the noise. "
+            f"add_noise: {'neither' if relative is None else 'both'} of relative and sigma given, but exactly one sets "
+            f"the size of the noise. "
             f"Pass relative=0.01 for 1 % of each sample's norm, or sigma= for a standard deviation per entry."
         )
     if kind == "poisson" and bool((clean < 0).any()):
         raise ValueError(
-            f"add_noise: clean has negative entries (least {clean.min().item():g}), but Poisson counts have a mean of zero or more. "
+            f"add_noise: clean has negative entries (least {clean.min().item():g}), but Poisson counts have a "
+            f"mean of zero or more. "
             f"Use kind='gaussian', or clean data that are nonnegative."
         )
     y = clean.detach().double().cpu()

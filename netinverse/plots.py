@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from netinverse.diagnostics.metrics import psnr
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def reconstruction_grid(columns: Mapping[str, Tensor], truth: Tensor | None = None, samples: int = 8) -> Figure:
     """One row a sample, one column for each entry of ``columns``; the PSNR against ``truth`` under each picture but the truth's.
 
-    Shapes: every entry (batch, channels, height, width), or (batch, ...) drawn as a curve. The grey scale is that of the first column.
+    Shapes: every entry (batch, channels, height, width), or (batch, ...) drawn as a curve. Grey scale: that of the first column.
     """
     if not columns:
         raise ValueError("reconstruction_grid: columns is empty, so there is nothing to draw. Pass {'reconstruction': result.x}.")
@@ -69,6 +70,7 @@ def convergence(result: Reconstruction) -> Figure:
     for _, part in table.groupby("sample"):
         values = part["optimality"].to_numpy(dtype=float)
         axes.semilogy(np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan), ".-", lw=0.8, ms=3, alpha=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="step", ylabel=f"optimality ({result.certificate.kind})")
     return figure
 

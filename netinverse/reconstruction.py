@@ -33,8 +33,8 @@ _TABLES = ("tried_columns", "history_columns", "continuation")
 class Reconstruction:
     """x, the weight it was found at, how each sample ended, and what shows how good it is. All per-sample values are (batch,).
 
-    residual: ||F(x) - data||_2, ``data`` the projected data. noise_level: what is left of ``given_noise_level`` in them (None where
-    none was given). subgradient: p in dR(x), or None. tried_columns, history_columns: the columns of ``tried`` (every weight
+    residual: ||F(x) - data||_2, ``data`` the projected data. noise_level: what is left of ``given_noise_level`` in them (None
+    where none was given). subgradient: p in dR(x), or None. tried_columns, history_columns: the columns of ``tried`` (every weight
     visited) and ``history`` (every step). continuation: the duals and step balances that would continue the work.
     """
 
@@ -89,8 +89,10 @@ class Reconstruction:
         if self.status:
             lines.append(f"{'':<18} {'least':>11} {'median':>11} {'greatest':>11}")
             for name, values in rows:
+                if bool(values.isnan().all()):
+                    continue
                 v = values.detach().double().cpu().numpy()
-                lines.append(f"{name:<18} {np.min(v):>11.4g} {np.median(v):>11.4g} {np.max(v):>11.4g}")
+                lines.append(f"{name:<18} {np.nanmin(v):>11.4g} {np.nanmedian(v):>11.4g} {np.nanmax(v):>11.4g}")
             good = sum(s is Status.CONVERGED for s in self.status)
             lines.append(f"{good} of {len(self.status)} converged; {self.certificate.kind}: {self.certificate.meaning}")
         return "\n".join([*lines, *self._complaints(), *([self.message] if self.message else [])])
@@ -121,7 +123,7 @@ class Reconstruction:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+                np.savez_compressed(stream, allow_pickle=False, **arrays)
             os.chmod(temporary, 0o644)
             os.replace(temporary, target)
         except BaseException:
@@ -134,6 +136,8 @@ class Reconstruction:
         if not Path(path).is_file():
             raise FileNotFoundError(f"Reconstruction.load: there is no file {os.fspath(path)!r}. Check the path.")
         try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("it is no .npz archive")
             with np.load(path, allow_pickle=False) as archive:
                 meta = json.loads(archive["meta"].tobytes())
                 if meta["format"] != FORMAT:
@@ -146,7 +150,7 @@ class Reconstruction:
                 message=meta["message"],
                 seconds=meta["seconds"],
                 **{name: tensors.get(name) for name in _TENSORS},  # type: ignore[arg-type]
-                **parts,
+                **parts,  # type: ignore[arg-type]
             )
         except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(

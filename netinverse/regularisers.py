@@ -81,9 +81,9 @@ class TotalVariation:
     def check_shape(self, shape: tuple[int, ...]) -> None:
         if not 2 <= len(shape) <= 4:
             raise ValueError(
-                f"TotalVariation: one input has shape {tuple(shape)}, but differences are taken along 1, 2 or 3 spatial axes that follow "
-                f"a channel axis. Reshape the input to (channels, length), (channels, height, width) or (channels, depth, height, "
-                f"width), or use Tikhonov() or Sparsity(), which take any shape."
+                f"TotalVariation: one input has shape {tuple(shape)}, but differences are taken along 1, 2 or 3 spatial axes "
+                f"that follow a channel axis. Reshape the input to (channels, length), (channels, height, width) or "
+                f"(channels, depth, height, width), or use Tikhonov() or Sparsity(), which take any shape."
             )
 
     def transform(self, shape: tuple[int, ...]) -> LinearMap:
@@ -136,7 +136,7 @@ class Tikhonov:
         tolerance: float = 1e-8,
         warm: Tensor | None = None,
     ) -> ProxResult:
-        # Isotropic: completing the square turns the constrained problem into the projection of x/(1 + step), for every convex set.
+        # Completing the square leaves the projection of x/(1 + step), for every convex set.
         v = self.function.prox(x, step)
         v = v if constraint is None else constraint.prox(v)
         return _closed_form(v, v)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,14 @@ def psnr(x: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
     """
     if x.shape != truth.shape:
         raise ValueError(
-            f"psnr: x has shape {tuple(x.shape)} and truth {tuple(truth.shape)}, but samples are compared one by one. Pass equal shapes."
+            f"psnr: x has shape {tuple(x.shape)} and truth {tuple(truth.shape)}, but samples are "
+            f"compared one by one. Pass equal shapes."
         )
     if not data_range > 0:
         raise ValueError(f"psnr: data_range is {data_range}, but must be positive. For images in [0, 1] it is 1.")
-    from skimage.metrics import peak_signal_noise_ratio
+    from skimage import metrics
 
     pairs = zip(x.detach().double().cpu().numpy(), truth.detach().double().cpu().numpy(), strict=True)
-    values = [float("inf") if (a == b).all() else float(peak_signal_noise_ratio(b, a, data_range=data_range)) for a, b in pairs]
+    measure: Callable[..., float] = metrics.peak_signal_noise_ratio
+    values = [float("inf") if (a == b).all() else float(measure(b, a, data_range=data_range)) for a, b in pairs]
     return torch.tensor(values, dtype=x.dtype, device=x.device)

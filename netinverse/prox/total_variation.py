@@ -19,8 +19,8 @@ class ProxResult:
     """x, and what shows how good it is.
 
     x: (batch, ...). dual: p on K's range with p in the domain of g*, p in dg(K x) at the exact solution; it does not scale with
-    the step, so it warm-starts the same map at any other. gap: (batch,), the objective step*g(Kx) + 1/2||x - z||^2 at x is at most
-    this above its minimum, and so 1/2||x - exact||^2 <= gap. iterations: (batch,).
+    the step, so it warm-starts the same map at any other. gap: (batch,), the objective step*g(Kx) + 1/2||x - z||^2 at x is
+    at most this above its minimum, and so 1/2||x - exact||^2 <= gap. iterations: (batch,).
     """
 
     x: Tensor
@@ -43,9 +43,9 @@ def dual_prox(
     """argmin over x in C of step g(K x) + 1/2||x - z||^2, each sample until gap <= tolerance * objective.
 
     g is a norm (g* the indicator of its dual ball), C the set of ``constraint``. Accelerated projected gradient on the dual,
-    p+ = P_ball(q + K P_C(z - step K^T q)/(step L^2)), L = ``transform_norm`` >= ||K||, with the momentum restarted where it points
-    uphill. At x = P_C(z - step K^T p) the duality gap is step (g(Kx) - <Kx, p>), a sum of nonnegative terms. Below rounding, 8 eps
-    ||z||^2, no gap is asked for. Every operation is sample by sample, and finished samples leave the batch. If
+    p+ = P_ball(q + K P_C(z - step K^T q)/(step L^2)), L = ``transform_norm`` >= ||K||, with the momentum restarted where it
+    points uphill. At x = P_C(z - step K^T p) the duality gap is step (g(Kx) - <Kx, p>), a sum of nonnegative terms. Below rounding,
+    8 eps ||z||^2, no gap is asked for. Every operation is sample by sample, and finished samples leave the batch. If
     ``max_iterations`` ends the work first, ``gap`` says how far it got.
 
     Beck & Teboulle, IEEE Trans. Image Process. 18, 2009; restarts: O'Donoghue & Candes, Found. Comput. Math. 15, 2015.
