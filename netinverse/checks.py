@@ -16,7 +16,9 @@ def first_samples(mask: Tensor, most: int = 5) -> str:
 def require_floating(who: str, name: str, x: object) -> Tensor:
     """``x`` as a real floating-point tensor, or a TypeError that says what to do."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{who}: {name} is a {type(x).__name__}, but must be a torch.Tensor. Convert it with torch.as_tensor({name}).")
+        raise TypeError(
+            f"{who}: {name} is a {type(x).__name__}, but must be a torch.Tensor. Convert it with torch.as_tensor({name})."
+        )
     if not x.is_floating_point():
         raise TypeError(
             f"{who}: {name} has dtype {x.dtype}, but must be a real floating-point tensor, since proximal maps act on real "

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def per_sample(values: float | Tensor, like: Tensor) -> Tensor:
@@ -61,3 +65,39 @@ class Derivative:
             return torch.zeros_like(self._x)
         (out,) = torch.autograd.grad(self._value, self._x, y, retain_graph=True, materialize_grads=True)
         return out.detach()
+
+
+def select(tree: T, index: Tensor) -> T:
+    """The samples ``index`` of every tensor in a dataclass or tuple of tensors with the batch first."""
+    return _map(lambda t: t[index], tree)
+
+
+def choose(mask: Tensor, new: T, old: T) -> T:
+    """``new`` where the ``(batch,)`` mask holds, ``old`` elsewhere, tensor by tensor."""
+    return _map(lambda n, o: torch.where(mask.reshape(mask.shape + (1,) * (n.ndim - 1)), n, o), new, old)
+
+
+def scatter(old: T, index: Tensor, new: T) -> T:
+    """``old`` with the samples ``index`` replaced by those of ``new``; ``old`` is left as it was."""
+
+    def put(o: Tensor, n: Tensor) -> Tensor:
+        out = o.clone()
+        out[index] = n
+        return out
+
+    return _map(put, old, new)
+
+
+def _map(function: Callable[..., Tensor], tree: T, *others: T) -> T:
+    return cast(T, _walk(function, tree, *others))
+
+
+def _walk(function: Callable[..., Tensor], tree: Any, *others: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return function(tree, *others)
+    if isinstance(tree, tuple):
+        return tuple(_walk(function, *parts) for parts in zip(tree, *others, strict=True))
+    if is_dataclass(tree) and not isinstance(tree, type):
+        names = [f.name for f in fields(tree)]
+        return replace(tree, **{n: _walk(function, getattr(tree, n), *(getattr(o, n) for o in others)) for n in names})
+    return tree

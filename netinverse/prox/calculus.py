@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +12,15 @@ from torch import Tensor
 from netinverse.checks import first_samples
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.tensors import inner, norm, per_sample
+
+
+@runtime_checkable
+class ConjugateProximal(Protocol):
+    """A function that knows the proximal map of its conjugate in closed form."""
+
+    def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
+        """prox_{step f^*}(p)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +61,13 @@ class Scaled:
         steps = weight * torch.as_tensor(step, dtype=x.dtype, device=x.device)
         return torch.where(per_sample(off.to(x.dtype), x) > 0, x, self.function.prox(x, steps))
 
+    def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
+        """prox_{step (w f)^*}(p) = w prox_{(step/w) f^*}(p/w); zero where w = 0, since the conjugate is then finite at 0 alone."""
+        off, weight = self._positive(p)
+        broad = per_sample(torch.where(off, torch.zeros_like(weight), weight), p)
+        steps = torch.as_tensor(step, dtype=p.dtype, device=p.device) / weight
+        return broad * prox_conjugate(self.function, p / per_sample(weight, p), steps)
+
     def conjugate(self, p: Tensor) -> Tensor:
         """(weight f)^*(p) = weight f^*(p/weight)."""
         off, weight = self._positive(p)
@@ -83,7 +100,12 @@ class Translated:
 
 
 def prox_conjugate(f: ProximalFunction, v: Tensor, step: Step = 1.0) -> Tensor:
-    """prox_{step f^*}(v) = v - step prox_{f/step}(v/step), by Moreau's identity. Shapes: (batch, ...) -> (batch, ...)."""
+    """prox_{step f^*}(v) = v - step prox_{f/step}(v/step), by Moreau's identity. Shapes: (batch, ...) -> (batch, ...).
+
+    A function whose conjugate has a simpler proximal map of its own offers it as ``conjugate_prox``.
+    """
+    if isinstance(f, ConjugateProximal):
+        return f.conjugate_prox(v, step)
     steps = torch.as_tensor(step, dtype=v.dtype, device=v.device)
     broad = per_sample(steps, v)
     return v - broad * f.prox(v / broad, 1 / steps)

@@ -1,0 +1,168 @@
+"""Fidelities: how far the network's output is from the data, as a convex function of the variable that is linearised.
+
+A fidelity names the map that Gauss-Newton linearises (the network, or the network up to its last activation), projects data
+onto the closure of the range that the last activation can reach, and is a convex function of that map's value z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from netinverse.networks.graph import LiftedNetwork
+from netinverse.protocols import Potential, Step
+from netinverse.prox import Box, NonNegative, Zero
+from netinverse.tensors import norm, per_sample, total
+
+
+class DataTerm(Protocol):
+    """z -> fidelity(z, data): a ProximalFunction with a gradient."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+    def gradient(self, z: Tensor) -> Tensor: ...
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor: ...
+    def conjugate(self, p: Tensor) -> Tensor: ...
+    def select(self, index: Tensor) -> DataTerm: ...
+
+
+class Fidelity(Protocol):
+    """A family of data terms, one for each data set and network."""
+
+    def variable(self, network: LiftedNetwork) -> Callable[[Tensor], Tensor]:
+        """x -> z, the map whose value the data term takes."""
+        ...
+
+    def at(self, network: LiftedNetwork, data: Tensor) -> DataTerm: ...
+
+    def treat(self, network: LiftedNetwork, projected: Tensor, noise_level: Tensor | None) -> Tensor:
+        """The data as this fidelity uses them, given their noise level."""
+        ...
+
+
+@dataclass(frozen=True)
+class BregmanTerm:
+    """G(z) = B(y, z) = 1/2||y||^2 + Psi(y) + Phi(z) - <y, z>, convex in z, gradient sigma(z) - y.
+
+    G*(q) = 1/2||q + y||^2 + Psi(q + y) - 1/2||y||^2 - Psi(y), so prox of t G comes from prox of Psi at step 1/(1 + t)
+    (Moreau), and the activation is never differentiated.
+    """
+
+    potential: Potential
+    data: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.potential.penalty(self.data, x)
+
+    def gradient(self, z: Tensor) -> Tensor:
+        return self.potential.prox(z) - self.data
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        t = per_sample(step, x)
+        return x - t * self.conjugate_prox(x / t, 1 / torch.as_tensor(step, dtype=x.dtype, device=x.device))
+
+    def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
+        step = torch.as_tensor(step, dtype=p.dtype, device=p.device)
+        c = 1 / (1 + step)
+        return self.potential.prox((p + self.data) * per_sample(c, p), step * c) - self.data
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        # 1/2||q + y||^2 - 1/2||y||^2 = <q, y> + 1/2||q||^2, which does not cancel where q is small.
+        u = p + self.data
+        return total(p * (self.data + p / 2)) + self.potential(u) - self.potential(self.data)
+
+    def select(self, index: Tensor) -> BregmanTerm:
+        return replace(self, data=self.data[index])
+
+
+@dataclass(frozen=True)
+class SquaredTerm:
+    """G(z) = 1/2||z - y||^2."""
+
+    data: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return total((x - self.data).square()) / 2
+
+    def gradient(self, z: Tensor) -> Tensor:
+        return z - self.data
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        t = per_sample(step, x)
+        return (x + t * self.data) / (1 + t)
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        return total(p * (self.data + p / 2))
+
+    def select(self, index: Tensor) -> SquaredTerm:
+        return replace(self, data=self.data[index])
+
+
+@dataclass(frozen=True)
+class BregmanFidelity:
+    """B(y, z) on the last pre-activation z: convex in z, zero exactly where the activation of z is the data.
+
+    snap: entries of the data within ``snap`` standard deviations (noise_level / sqrt(entries)) of an end at which the
+    activation is constant are set to that end. A Gaussian error on an inactive ReLU costs u|z|, linear in the noise; with the
+    entries below the noise level at zero, the penalty is quadratic in the noise again. Zero noise changes nothing.
+    """
+
+    snap: float = 2.0
+
+    def variable(self, network: LiftedNetwork) -> Callable[[Tensor], Tensor]:
+        return network.pre_activation
+
+    def at(self, network: LiftedNetwork, data: Tensor) -> BregmanTerm:
+        return BregmanTerm(network.output_potential, data)
+
+    def treat(self, network: LiftedNetwork, projected: Tensor, noise_level: Tensor | None) -> Tensor:
+        if noise_level is None:
+            return projected
+        return snap_to_saturation(network.output_potential, projected, noise_level, self.snap)
+
+
+@dataclass(frozen=True)
+class SquaredFidelity:
+    """1/2||F(x) - y||^2 on the output of the network."""
+
+    def variable(self, network: LiftedNetwork) -> Callable[[Tensor], Tensor]:
+        return network.__call__
+
+    def at(self, network: LiftedNetwork, data: Tensor) -> SquaredTerm:
+        return SquaredTerm(data)
+
+    def treat(self, network: LiftedNetwork, projected: Tensor, noise_level: Tensor | None) -> Tensor:
+        return projected
+
+
+def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, snap: float) -> Tensor:
+    """Data with every entry within ``snap * noise_level / sqrt(entries)`` of a saturated end moved onto that end.
+
+    A saturated end is a bound of the domain that a whole half-line of pre-activations is mapped to: 0 of ReLU, both ends of a
+    hard tanh. Shapes: data (batch, ...), noise_level (batch,).
+    """
+    if isinstance(potential, NonNegative):
+        ends = [torch.zeros((), dtype=data.dtype, device=data.device)]
+    elif isinstance(potential, Box):
+        ends = [torch.as_tensor(e, dtype=data.dtype, device=data.device) for e in (potential.lower, potential.upper)]
+    else:
+        return data
+    entries = max(1, data[0].numel()) if data.shape[0] else 1
+    reach = per_sample(snap * noise_level / entries**0.5, data)
+    for end in ends:
+        data = torch.where((data - end).abs() <= reach, end, data)
+    return data
+
+
+def default_fidelity(network: LiftedNetwork) -> Fidelity:
+    """Bregman where the network ends in a proximal activation, squared (the same thing) where it ends in an affine map."""
+    return SquaredFidelity() if isinstance(network.output_potential, Zero) else BregmanFidelity()
+
+
+def project_data(network: LiftedNetwork, data: Tensor) -> tuple[Tensor, Tensor]:
+    """Data moved to the nearest point of the last activation's range, and how far each sample moved, ``(batch,)``."""
+    projected = network.output_potential.project(data)
+    return projected, norm(projected - data)

@@ -1,0 +1,278 @@
+"""``invert``: from noisy network outputs to the inputs."""
+
+from __future__ import annotations
+
+import time
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+
+from netinverse.checks import first_samples, per_sample_values, require_finite, require_floating, require_shape
+from netinverse.diagnostics.certificates import Certificate
+from netinverse.fidelities import BregmanFidelity, Fidelity, default_fidelity, project_data
+from netinverse.methods import Method, MethodResult, Step, Try, Variational
+from netinverse.networks import LiftedNetwork, lift, load_network
+from netinverse.noise import noise_left_after_projection
+from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule, RuleProblem
+from netinverse.problems import InverseProblem
+from netinverse.progress import bar
+from netinverse.protocols import ProximalFunction
+from netinverse.reconstruction import Reconstruction
+from netinverse.regularisers import Regulariser, Tikhonov, TotalVariation
+from netinverse.solvers.status import Status
+from netinverse.tensors import Derivative, norm
+
+Network = nn.Module | torch.export.ExportedProgram | str | PathLike[str]
+
+
+def invert(
+    network: Network,
+    data: Tensor,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    noise_level: float | Tensor | None = None,
+    regulariser: Regulariser | None = None,
+    constraint: ProximalFunction | None = None,
+    rule: ParameterRule | None = None,
+    method: Method | None = None,
+    fidelity: Fidelity | None = None,
+    start: Tensor | None = None,
+    tolerance: float = 1e-6,
+    max_steps: int | None = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> Reconstruction:
+    """x_alpha in argmin fidelity(F(x), y^delta) + alpha R(x) over the constraint, alpha from the rule; sample by sample.
+
+    network: nn.Module in evaluation mode, LiftedNetwork, ExportedProgram, or the path of a .pt2.
+    data: (batch, ...), as the network returns it. input_shape: of one input, without the batch; not needed for a LiftedNetwork,
+    a .pt2 or with ``start``. noise_level: ||y^delta - y||_2 per sample, absolute, a number or (batch,).
+    tolerance: relative, certificate value over objective. max_steps: of the solver, at the chosen alpha.
+
+    The arithmetic is float64 whatever the dtype of the data: an ill-posed problem amplifies rounding, and a sample's result is
+    to be the same alone and in a batch. The reconstruction has the dtype and the device of the data. Data outside the range of
+    the last activation are projected onto it; what that removes is deducted from the noise level.
+
+    Raises ValueError, TypeError or FileNotFoundError on bad input, before anything is computed.
+    """
+    began = time.perf_counter()
+    require_finite("invert", "data", require_floating("invert", "data", data))
+    if data.ndim < 2:
+        raise ValueError(
+            f"invert: data has shape {tuple(data.shape)}, but the batch comes first: (batch, ...). For one sample use data[None]."
+        )
+    if not tolerance > 0:
+        raise ValueError(f"invert: tolerance is {tolerance}, but must be positive. The default is 1e-6.")
+    lifted = _lifted(network, data, input_shape, start)
+    given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data).double()
+    rule = _rule(rule, given)
+    x = _start(lifted, data, start)
+    regulariser = _default_regulariser(lifted.input_shape) if regulariser is None else regulariser
+    _check_data_shape(lifted, data, x)
+    regulariser.check_shape(tuple(lifted.input_shape))
+
+    working = lifted.astype(torch.float64)
+    observed = data.detach().double()
+    projected, moved = project_data(working, observed)
+    left = None if given is None else noise_left_after_projection(observed, projected, given)
+    fidelity = default_fidelity(working) if fidelity is None else fidelity
+    problem = InverseProblem(
+        variable=fidelity.variable(working),
+        output=working.__call__,
+        term=fidelity.at(working, fidelity.treat(working, projected, left)),
+        data=projected,
+        regulariser=regulariser,
+        constraint=constraint,
+        alpha=torch.ones_like(moved),
+        affine=_is_affine(working, fidelity),
+    )
+    x = problem.feasible(x.double())
+    constant = _is_constant(working, x, seed)
+    problem = problem.at(_heavy_weight(problem, x))
+    rule_problem = RuleProblem(noise_level=left, data_norm=norm(projected), start=problem.alpha)
+    if not len(x) or constant:
+        result = _unmoved(problem, x)
+    else:
+        with bar(progress, len(x), "inverting") as on_try:
+            result = (Variational() if method is None else method).run(
+                working, problem, x, rule, rule_problem, tolerance=tolerance, max_steps=max_steps, on_try=on_try
+            )
+    message = _message(regulariser, fidelity, rule, moved, left)
+    return _reconstruction(result, problem, data, left, given, message, time.perf_counter() - began)
+
+
+def _lifted(network: Network, data: Tensor, input_shape: tuple[int, ...] | None, start: Tensor | None) -> LiftedNetwork:
+    if isinstance(network, LiftedNetwork):
+        lifted = network
+    elif isinstance(network, str | PathLike):
+        lifted = load_network(network)
+    elif isinstance(network, torch.export.ExportedProgram):
+        lifted = lift(network)
+    elif isinstance(network, nn.Module):
+        shape = tuple(input_shape) if input_shape is not None else None if start is None else tuple(start.shape[1:])
+        if shape is None:
+            raise ValueError(
+                "invert: input_shape is missing; the shape of an input cannot be read off a torch module. Pass "
+                "input_shape=(channels, height, width) (without the batch), or start=, or a network made by ni.lift."
+            )
+        parameter = next(network.parameters(), data)
+        lifted = lift(network, torch.zeros((2, *shape), dtype=parameter.dtype, device=parameter.device))
+    else:
+        raise TypeError(
+            f"invert: network is a {type(network).__name__}, but must be a torch.nn.Module, a LiftedNetwork, a "
+            f"torch.export.ExportedProgram or the path of a .pt2 file."
+        )
+    if input_shape is not None and tuple(input_shape) != tuple(lifted.input_shape):
+        raise ValueError(
+            f"invert: input_shape is {tuple(input_shape)}, but the network takes inputs of shape {tuple(lifted.input_shape)}."
+        )
+    return lifted
+
+
+def _rule(rule: ParameterRule | None, noise_level: Tensor | None) -> ParameterRule:
+    if rule is None and noise_level is None:
+        raise ValueError(
+            "invert: neither a rule nor a noise_level is given, so nothing says how strongly to regularise. Pass noise_level= (the "
+            "l2 norm of the error of each sample; 0.0 for exact data), or a rule that needs none: rule=ni.Fixed(alpha)."
+        )
+    rule = DiscrepancyPrinciple() if rule is None else rule
+    if rule.needs_noise_level and noise_level is None:
+        raise ValueError(
+            f"invert: {type(rule).__name__} needs a noise_level, but none is given. Pass noise_level= (the l2 norm of the error of "
+            f"each sample), or a rule that needs none: rule=ni.Fixed(alpha)."
+        )
+    return rule
+
+
+def _start(lifted: LiftedNetwork, data: Tensor, start: Tensor | None) -> Tensor:
+    shape = (data.shape[0], *lifted.input_shape)
+    if start is None:
+        return data.new_zeros(shape)
+    require_shape("invert", "start", require_floating("invert", "start", start), shape, "one input for each sample of the data")
+    return require_finite("invert", "start", start).detach()
+
+
+def _check_data_shape(lifted: LiftedNetwork, data: Tensor, x: Tensor) -> None:
+    """Data must look like the network's output; one zero input tells."""
+    with torch.no_grad():
+        expected = tuple(lifted(torch.zeros((1, *x.shape[1:]), dtype=lifted.dtype, device=lifted.device)).shape[1:])
+    if tuple(data.shape[1:]) != expected:
+        raise ValueError(
+            f"invert: data has shape {tuple(data.shape)}, but the network returns (batch, {', '.join(map(str, expected))}). Pass data as the "
+            f"network returns it, the batch first."
+        )
+    if data.device != lifted.device:
+        raise ValueError(
+            f"invert: data is on {data.device}, but the network is on {lifted.device}. Move one of them: data.to({str(lifted.device)!r})."
+        )
+
+
+def _default_regulariser(shape: tuple[int, ...]) -> Regulariser:
+    return TotalVariation() if len(shape) == 3 else Tikhonov()
+
+
+def _is_affine(network: LiftedNetwork, fidelity: Fidelity) -> bool:
+    """True where the variable that the fidelity takes depends on the input by an affine map."""
+    nonlinear = [node for node in network.nodes if node.kind != "affine"]
+    last_is_kept = isinstance(fidelity, BregmanFidelity) and network.nodes[-1].kind == "proximal"
+    return len(nonlinear) <= (1 if last_is_kept else 0)
+
+
+def _is_constant(network: LiftedNetwork, x: Tensor, seed: int) -> bool:
+    """True where the output is the same at the start and at two random inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    probes = torch.randn((2, *x.shape[1:]), generator=generator, dtype=torch.float64).to(x.device)
+    with torch.no_grad():
+        outputs = network(torch.cat([x[:1], probes, 10 * probes]))
+    return bool((outputs == outputs[:1]).all())
+
+
+def _heavy_weight(problem: InverseProblem, x: Tensor) -> Tensor:
+    """A weight from which the rule walks down: 4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .).
+
+    K^T p of a dual point p in the unit ball is about ||K|| sqrt(entries) long, so that at this weight the regulariser holds the
+    gradient of the fidelity. A rule that finds it too light walks up first.
+    """
+    derivative = Derivative(problem.variable, x)
+    gradient = derivative.adjoint(problem.term.gradient(derivative.value))
+    scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x[0].numel() ** 0.5
+    weight = 4 * norm(gradient) / scale
+    return torch.where(weight > 0, weight, torch.ones_like(weight))
+
+
+def _unmoved(problem: InverseProblem, x: Tensor) -> MethodResult:
+    """The start, for a network that does not react to its input."""
+    nothing = torch.full_like(problem.alpha, torch.nan)
+    return MethodResult(
+        x=x,
+        alpha=nothing,
+        objective=nothing,
+        status=(Status.CONSTANT_NETWORK,) * len(x),
+        certificate=Certificate("none", nothing, "nothing was solved"),
+        steps=torch.zeros_like(nothing, dtype=torch.long),
+        subgradient=None,
+        continuation={},
+        tried=(),
+        history=(),
+    )
+
+
+def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, moved: Tensor, left: Tensor | None) -> str:
+    """What was chosen, and what was done to the data."""
+    chosen = f"regulariser: {regulariser.name}; fidelity: {type(fidelity).__name__}; rule: {type(rule).__name__}."
+    outside = int((moved > 0).sum())
+    if not outside:
+        return chosen
+    found = f" data outside the range of the last activation in {first_samples(moved > 0)}: projected onto it, by at most {float(moved.max()):.3g} (l2 norm)."
+    deducted = "" if left is None else " What that removed of the noise is deducted from the noise level."
+    return chosen + found + deducted
+
+
+def _reconstruction(
+    result: MethodResult,
+    problem: InverseProblem,
+    data: Tensor,
+    left: Tensor | None,
+    given: Tensor | None,
+    message: str,
+    seconds: float,
+) -> Reconstruction:
+    """The answer in the dtype of the data; numbers about it stay float64."""
+    with torch.no_grad():
+        fidelity_value = problem.term(problem.variable(result.x))
+        residual = problem.residual(result.x)
+    tried = {name: _column(result.tried, name) for name in ("samples", "alpha", "residual", "objective")}
+    names = ("samples", "alpha", "objective", "residual", "optimality")
+    history = {name: _column(result.history, name) for name in names}
+    lengths = [len(step.samples) for step in result.history]
+    history["step"] = torch.tensor([step.number for step in result.history]).repeat_interleave(
+        torch.tensor(lengths, dtype=torch.long)
+    )
+    history["seconds"] = torch.tensor([step.seconds for step in result.history], dtype=torch.float64).repeat_interleave(
+        torch.tensor(lengths, dtype=torch.long)
+    )
+    for table in (tried, history):
+        table["sample"] = table.pop("samples")
+    return Reconstruction(
+        x=result.x.to(data.dtype),
+        alpha=result.alpha,
+        status=result.status,
+        residual=residual,
+        fidelity_value=fidelity_value,
+        steps=result.steps,
+        certificate=result.certificate,
+        data=problem.data.to(data.dtype),
+        message=message,
+        seconds=seconds,
+        subgradient=None if result.subgradient is None else result.subgradient.to(data.dtype),
+        noise_level=left,
+        given_noise_level=given,
+        tried_columns=tried,
+        history_columns=history,
+        continuation=result.continuation,
+    )
+
+
+def _column(rows: tuple[Try, ...] | tuple[Step, ...], name: str) -> Tensor:
+    return torch.cat([getattr(row, name) for row in rows]) if rows else torch.zeros(0, dtype=torch.float64)

@@ -1,0 +1,91 @@
+"""The problems that solvers solve: frozen data, no algorithms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from netinverse.fidelities import DataTerm
+from netinverse.protocols import LinearMap, ProximalFunction
+from netinverse.prox import Box, Scaled, Simplex
+from netinverse.regularisers import Regulariser
+from netinverse.tensors import norm
+
+
+@dataclass(frozen=True)
+class Term:
+    """x -> function(map x + offset), with an upper bound of ||map|| per sample."""
+
+    function: ProximalFunction
+    map: LinearMap
+    norm: Tensor
+    offset: Tensor | None = None
+
+    def image(self, x: Tensor) -> Tensor:
+        """map x, without the offset."""
+        return self.map(x)
+
+    def shifted(self, image: Tensor) -> Tensor:
+        return image if self.offset is None else image + self.offset
+
+
+@dataclass(frozen=True)
+class CompositeProblem:
+    """min over x in C of sum_i f_i(K_i x + c_i), with f_i convex and C the set of a constraint (None: the whole space)."""
+
+    terms: tuple[Term, ...]
+    constraint: ProximalFunction | None
+
+    def feasible(self, x: Tensor) -> Tensor:
+        return x if self.constraint is None else self.constraint.prox(x)
+
+
+@dataclass(frozen=True)
+class InverseProblem:
+    """min over x in C of G(z(x)) + alpha R(x): z the network (or its last pre-activation), G the data term.
+
+    alpha: (batch,). ``affine`` says that z is affine, so that the problem is convex. ``residual`` is ||F(x) - y^delta||_2 with y^delta the data
+    projected onto the range of the last activation.
+    """
+
+    variable: Callable[[Tensor], Tensor]
+    output: Callable[[Tensor], Tensor]
+    term: DataTerm
+    data: Tensor
+    regulariser: Regulariser
+    constraint: ProximalFunction | None
+    alpha: Tensor
+    affine: bool
+
+    def feasible(self, x: Tensor) -> Tensor:
+        return x if self.constraint is None else self.constraint.prox(x)
+
+    @property
+    def bounded(self) -> bool:
+        """True where the constraint set is bounded."""
+        if isinstance(self.constraint, Box):
+            ends = (self.constraint.lower, self.constraint.upper)
+            return all(bool(torch.isfinite(torch.as_tensor(end)).all()) for end in ends)
+        return isinstance(self.constraint, Simplex)
+
+    def objective(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.term(self.variable(x)) + self.alpha * self.regulariser(x)
+
+    def residual(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return norm(self.output(x) - self.data)
+
+    def penalty_term(self, shape: tuple[int, ...]) -> Term:
+        """alpha R as a term of a composite problem."""
+        norm_ = torch.full_like(self.alpha, self.regulariser.transform_norm(shape))
+        return Term(Scaled(self.regulariser.function, self.alpha), self.regulariser.transform(shape), norm_)
+
+    def at(self, alpha: Tensor) -> InverseProblem:
+        return replace(self, alpha=alpha)
+
+    def select(self, index: Tensor) -> InverseProblem:
+        return replace(self, term=self.term.select(index), data=self.data[index], alpha=self.alpha[index])

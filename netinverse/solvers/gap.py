@@ -1,0 +1,55 @@
+"""The duality gap of a convex composite problem at a primal-dual pair."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netinverse.problems import CompositeProblem
+from netinverse.protocols import ProximalFunction
+from netinverse.prox import Box, NonNegative
+from netinverse.tensors import inner, per_sample
+
+
+def pull_back(problem: CompositeProblem, duals: tuple[Tensor, ...]) -> Tensor:
+    """K^T q = sum_i K_i^T q_i."""
+    pulled = problem.terms[0].map.adjoint(duals[0])
+    for term, q in zip(problem.terms[1:], duals[1:], strict=True):
+        pulled = pulled + term.map.adjoint(q)
+    return pulled
+
+
+def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The objective at x, and sum_i [f_i(K_i x + c_i) + f_i*(q_i) - <q_i, c_i>] + sup over x' in C of <-K^T q, x'>.
+
+    The gap is an upper bound of objective - minimum. Each term is written as a Fenchel-Young defect,
+    f_i(w_i) + f_i*(q_i) - <q_i, w_i> with w_i = K_i x + c_i, and the last as sup <-K^T q, x' - x>: all are nonnegative, and
+    nothing large cancels.
+    """
+    value = torch.zeros_like(problem.terms[0].norm)
+    gap = torch.zeros_like(value)
+    for term, q in zip(problem.terms, duals, strict=True):
+        w = term.shifted(term.image(x))
+        f = term.function(w)
+        value = value + f
+        gap = gap + (f + term.function.conjugate(q) - inner(q, w)).clamp(min=0)
+    return value, gap + _constraint_gap(problem.constraint, x, pull_back(problem, duals))
+
+
+def _constraint_gap(constraint: ProximalFunction | None, x: Tensor, pulled: Tensor) -> Tensor:
+    """sup of <-g, x' - x> over x' in C, g = K^T q, C cut down to within max(1, 2 max|x|) of x where it is unbounded.
+
+    On the whole space the supremum is infinite unless g = 0 exactly. On the part of C near x it is finite, and by convexity it
+    still bounds what a minimiser at distance d (in the largest entry) could gain: at most gap * max(1, d / radius).
+    """
+    if constraint is not None and not isinstance(constraint, Box | NonNegative):
+        return constraint.conjugate(-pulled) + inner(pulled, x)
+    radius = per_sample((2 * x.flatten(1).abs().amax(1)).clamp(min=1.0), x) if x[0].numel() else x
+    lower, upper = x - radius, x + radius
+    if isinstance(constraint, Box):
+        bounds = [torch.as_tensor(b, dtype=x.dtype, device=x.device) for b in (constraint.lower, constraint.upper)]
+        lower = torch.where(torch.isfinite(bounds[0]), bounds[0], lower)
+        upper = torch.where(torch.isfinite(bounds[1]), bounds[1], upper)
+    elif constraint is not None:
+        lower = torch.zeros_like(x)
+    return inner(pulled.clamp(min=0), x - lower) + inner((-pulled).clamp(min=0), upper - x)

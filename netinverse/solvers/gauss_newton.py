@@ -1,0 +1,142 @@
+"""Gauss-Newton for G(z(x)) + alpha R(x) over x in C: linearise z only, keep everything convex as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from netinverse.operators.linear import norm_bound
+from netinverse.problems import CompositeProblem, InverseProblem, Term
+from netinverse.solvers.iterate import solve
+from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
+from netinverse.solvers.stationarity import stationarity
+from netinverse.tensors import Derivative, per_sample
+
+
+@dataclass(frozen=True)
+class GaussNewtonState:
+    """``duals``: of the data term and of the regulariser, at the last linearisation; they warm-start the next one."""
+
+    x: Tensor
+    objective: Tensor
+    residual: Tensor
+    optimality: Tensor
+    stalled: Tensor
+    duals: tuple[Tensor, ...]
+    primal_weight: Tensor
+    proximal_dual: Tensor
+    inner_iterations: Tensor
+
+
+@dataclass(frozen=True)
+class GaussNewton:
+    """x+ = x + s (x_hat - x), x_hat minimising G(z(x) + z'(x)(x_hat - x)) + alpha R(x_hat) over C, s by backtracking.
+
+    The linearised problem is convex and is solved by ``PrimalDual`` until its duality gap is at most ``forcing`` times the
+    decrease it promises, or ``tolerance`` times the objective. x_hat - x is then a descent direction, and s is the largest of 1, 1/2,
+    1/4, ... that brings the objective down by a hundredth of s times that promise. The optimality is the
+    stationarity residual of ``netinverse.solvers.stationarity``; where the operator is affine it is the duality gap, and one
+    step is the answer.
+
+    Convex composite Gauss-Newton: Burke, Math. Program. 33, 1985. Keeping the last activation's Bregman penalty convex and
+    linearising only its argument is what the lifted formulation adds.
+    """
+
+    forcing: float = 0.1
+    tolerance: float = 1e-6
+    max_inner_steps: int = 40
+    max_halvings: int = 14
+    inner: PrimalDual = PrimalDual()
+
+    def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
+        """Start at x, or at the state ``warm`` of another alpha."""
+        x = problem.feasible(x)
+        objective = problem.objective(x)
+        if warm is not None:
+            return replace(
+                warm,
+                x=x,
+                objective=objective,
+                residual=problem.residual(x),
+                optimality=torch.full_like(objective, torch.inf),
+                stalled=torch.zeros_like(warm.stalled),
+            )
+        with torch.no_grad():
+            duals = (torch.zeros_like(problem.variable(x)), torch.zeros_like(problem.penalty_term(tuple(x.shape[1:])).image(x)))
+        return GaussNewtonState(
+            x=x,
+            objective=objective,
+            residual=problem.residual(x),
+            optimality=torch.full_like(objective, torch.inf),
+            stalled=torch.zeros_like(objective, dtype=torch.bool),
+            duals=duals,
+            # The duals of R are about alpha long and x about 1: their ratio in the units of the primal-dual method.
+            primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])),
+            proximal_dual=torch.zeros_like(duals[1]),
+            inner_iterations=torch.zeros_like(objective),
+        )
+
+    def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
+        derivative = Derivative(problem.variable, state.x)
+        size = norm_bound(derivative, state.x)
+        found = self._solve_linearised(problem, state, derivative, size)
+        promised = state.objective - found.objective
+        x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
+        if problem.affine:
+            optimality, proximal_dual = found.optimality + (objective - found.objective).clamp(min=0), state.proximal_dual
+            moved = torch.ones_like(moved)  # the next step continues where the inner solver stopped
+        else:
+            optimality, proximal_dual = stationarity(problem, x, size, state.proximal_dual)
+        return GaussNewtonState(
+            x=x,
+            objective=objective,
+            residual=problem.residual(x),
+            optimality=optimality,
+            stalled=~moved,
+            duals=found.best.duals,
+            primal_weight=found.primal_weight,
+            proximal_dual=proximal_dual,
+            inner_iterations=state.inner_iterations + found.iterations,
+        )
+
+    def _solve_linearised(
+        self, problem: InverseProblem, state: GaussNewtonState, derivative: Derivative, size: Tensor
+    ) -> PrimalDualState:
+        offset = derivative.value - derivative(state.x)
+        terms = (Term(problem.term, derivative, size, offset), problem.penalty_term(tuple(state.x.shape[1:])))
+        convex = CompositeProblem(terms, problem.constraint)
+        start = self.inner.init(convex, state.x, state.duals, state.primal_weight)
+        return solve(
+            self.inner, convex, start, stop=self._good_enough(state.objective, problem.affine), max_steps=self.max_inner_steps
+        ).state
+
+    def _good_enough(self, objective: Tensor, affine: bool) -> Callable[[PrimalDualState], Tensor]:
+        def stop(inner: PrimalDualState) -> Tensor:
+            floor = self.tolerance * inner.objective.abs()
+            if affine:
+                return inner.optimality <= floor
+            return inner.optimality <= torch.maximum(self.forcing * (objective - inner.objective), floor)
+
+        return stop
+
+    def _backtrack(
+        self, problem: InverseProblem, state: GaussNewtonState, direction: Tensor, promised: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The new x, its objective, and where the step was not zero."""
+        share = torch.ones_like(promised)
+        taken = torch.zeros_like(promised, dtype=torch.bool)
+        x, objective = state.x, state.objective
+        for _ in range(self.max_halvings):
+            trial = state.x + per_sample(share, direction) * direction
+            value = problem.objective(trial)
+            enough = ~taken & (promised > 0) & (value <= state.objective - 0.01 * share * promised)
+            x = torch.where(per_sample(enough, x).bool(), trial, x)
+            objective = torch.where(enough, value, objective)
+            taken = taken | enough
+            if bool((taken | (promised <= 0)).all()):
+                break
+            share = torch.where(taken, share, share / 2)
+        return x, objective, taken

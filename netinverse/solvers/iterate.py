@@ -1,0 +1,98 @@
+"""The one loop. It owns stopping, history, progress and the divergence guard; a solver is ``init`` and ``step``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from netinverse.protocols import Solver, SolverState
+from netinverse.solvers.status import Status
+from netinverse.tensors import choose, scatter, select
+
+S = TypeVar("S", bound=SolverState)
+
+RUNNING, CONVERGED, STALLED, DIVERGED = -1, 0, 1, 2
+_MEANING = {RUNNING: Status.STEP_LIMIT, CONVERGED: Status.CONVERGED, STALLED: Status.STALLED, DIVERGED: Status.DIVERGED}
+
+
+def status_of(code: int) -> Status:
+    return _MEANING[code]
+
+
+@dataclass(frozen=True)
+class Solution(Generic[S]):
+    """The state at which each sample stopped, why, and after how many steps."""
+
+    state: S
+    codes: Tensor
+    steps: Tensor
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        return tuple(map(status_of, self.codes.tolist()))
+
+
+def relative_optimality(tolerance: float) -> Callable[[Any], Tensor]:
+    """Stop where what is left to gain is at most ``tolerance`` times the objective."""
+    return lambda state: state.optimality <= tolerance * state.objective.abs()
+
+
+def iterates(solver: Solver[Any, S], problem: Any, x: Tensor) -> Iterator[S]:
+    """The states of a solver one by one, for stepping by hand."""
+    state = solver.init(problem, x)
+    while True:
+        yield state
+        state = solver.step(problem, state)
+
+
+def solve(
+    solver: Solver[Any, S],
+    problem: Any,
+    state: S,
+    *,
+    stop: Callable[[S], Tensor],
+    max_steps: int,
+    on_step: Callable[[int, Tensor, S], None] | None = None,
+) -> Solution[S]:
+    """Step until ``stop(state)`` holds, sample by sample.
+
+    A sample that stops keeps the state it stopped with, whatever the others do; where the problem can ``select`` samples,
+    finished ones leave the batch once half of it is done. A sample whose objective becomes NaN or infinite ends with its last
+    finite state and status DIVERGED. ``on_step(step, samples, state)`` sees the samples that are still running.
+    """
+    batch = state.x.shape[0]
+    device = state.x.device
+    codes = torch.full((batch,), RUNNING, device=device)
+    steps = torch.zeros(batch, dtype=torch.long, device=device)
+    final, index, running = state, torch.arange(batch, device=device), torch.ones(batch, dtype=torch.bool, device=device)
+    for step in range(max_steps + 1):
+        codes_now = torch.full_like(codes[index], RUNNING)
+        codes_now[state.stalled] = STALLED
+        codes_now[stop(state)] = CONVERGED
+        finished = running & (codes_now != RUNNING)
+        last = step == max_steps
+        if (leaving := running if last else finished).any():
+            final = scatter(final, index[leaving], select(state, leaving.nonzero().flatten()))
+            codes[index[leaving]] = codes_now[leaving]
+            steps[index[leaving]] = step
+            running = running & ~leaving
+        if last or not running.any():
+            break
+        if hasattr(problem, "select") and running.sum() <= running.numel() // 2:
+            keep = running.nonzero().flatten()
+            problem, state, index, running = problem.select(keep), select(state, keep), index[keep], running[keep]
+        previous, state = state, solver.step(problem, state)
+        lost = running & ~torch.isfinite(state.objective)
+        if lost.any():
+            state = choose(lost, previous, state)
+            final = scatter(final, index[lost], select(previous, lost.nonzero().flatten()))
+            codes[index[lost]] = DIVERGED
+            steps[index[lost]] = step + 1
+            running = running & ~lost
+        if on_step is not None:
+            on_step(step + 1, index[running], select(state, running.nonzero().flatten()))
+    return Solution(final, codes, steps)

@@ -1,0 +1,152 @@
+"""Restarted primal-dual method for convex composite problems, with the duality gap as its certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netinverse.problems import CompositeProblem
+from netinverse.prox import prox_conjugate
+from netinverse.solvers.gap import duality_gap, pull_back
+from netinverse.tensors import choose, norm, per_sample
+
+
+@dataclass(frozen=True)
+class Point:
+    """A primal-dual pair: x, and one dual variable for each term."""
+
+    x: Tensor
+    duals: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class PrimalDualState:
+    """``best`` is the pair with the smallest gap so far; ``iterate`` runs on, ``mean`` averages it since the last restart."""
+
+    best: Point
+    objective: Tensor
+    optimality: Tensor
+    stalled: Tensor
+    iterate: Point
+    mean: Point
+    anchor: Point
+    primal_weight: Tensor
+    gap_at_restart: Tensor
+    length: Tensor
+    iterations: Tensor
+
+    @property
+    def x(self) -> Tensor:
+        return self.best.x
+
+
+@dataclass(frozen=True)
+class PrimalDual:
+    """min over x in C of sum_i f_i(K_i x + c_i) by x+ = P_C(x - t K^T q), q_i+ = prox_{s_i f_i*}(q_i + s_i (K_i (2x+ - x) + c_i)).
+
+    Each K_i is scaled by its own norm bound L_i, so that s_i = s/L_i^2 and t s <= 1/number of terms: convergence needs nothing
+    of the user. The primal weight w (t = e/w, s = e w) balances the distances travelled since the last restart; a restart
+    takes the better of the current and the average pair. Averages, restarts and weights are kept per sample.
+
+    One step is ``iterations_per_step`` iterations and one look at the duality gap (``netinverse.solvers.gap``).
+
+    Chambolle & Pock, J. Math. Imaging Vis. 40, 2011; restarts and primal weight: Applegate et al., NeurIPS 2021.
+    """
+
+    iterations_per_step: int = 25
+
+    def init(
+        self,
+        problem: CompositeProblem,
+        x: Tensor,
+        duals: tuple[Tensor, ...] | None = None,
+        primal_weight: Tensor | None = None,
+    ) -> PrimalDualState:
+        """Start at x; ``duals`` and ``primal_weight`` of a related problem warm-start the method."""
+        x = problem.feasible(x)
+        if duals is None:
+            duals = tuple(torch.zeros_like(term.image(x)) for term in problem.terms)
+        # A dual point of another problem may lie outside the domain of f*. One prox brings it back.
+        point = Point(x, tuple(prox_conjugate(t.function, q, 1e-3) for t, q in zip(problem.terms, duals, strict=True)))
+        value, gap = duality_gap(problem, point.x, point.duals)
+        ones = torch.ones_like(value)
+        return PrimalDualState(
+            best=point,
+            objective=value,
+            optimality=gap,
+            stalled=torch.zeros_like(ones, dtype=torch.bool),
+            iterate=point,
+            mean=point,
+            anchor=point,
+            primal_weight=ones if primal_weight is None else primal_weight,
+            gap_at_restart=torch.full_like(ones, torch.inf),
+            length=torch.zeros_like(ones),
+            iterations=torch.zeros_like(ones),
+        )
+
+    def step(self, problem: CompositeProblem, state: PrimalDualState) -> PrimalDualState:
+        iterate, stretch = self._advance(problem, state.iterate, state.primal_weight)
+        length = state.length + self.iterations_per_step
+        mean = _blend(state.mean, stretch, self.iterations_per_step / length)
+        values, gaps = duality_gap(problem, iterate.x, iterate.duals)
+        mean_values, mean_gaps = duality_gap(problem, mean.x, mean.duals)
+        take_mean = mean_gaps < gaps
+        candidate = choose(take_mean, mean, iterate)
+        value, gap = torch.where(take_mean, mean_values, values), torch.where(take_mean, mean_gaps, gaps)
+        # not(>=) lets a NaN through, so that the loop sees a divergence at the step where it appears.
+        better = ~(gap >= state.optimality)
+        iterations = state.iterations + self.iterations_per_step
+        restart = (gap <= 0.2 * state.gap_at_restart) | (length >= 0.36 * iterations)
+        weight = torch.where(restart, self._new_weight(problem, state, candidate), state.primal_weight)
+        iterate = choose(restart, candidate, iterate)
+        return PrimalDualState(
+            best=choose(better, candidate, state.best),
+            objective=torch.where(better, value, state.objective),
+            optimality=torch.where(better, gap, state.optimality),
+            stalled=state.stalled,
+            iterate=iterate,
+            mean=choose(restart, candidate, mean),
+            anchor=choose(restart, candidate, state.anchor),
+            primal_weight=weight,
+            gap_at_restart=torch.where(restart, gap, state.gap_at_restart),
+            length=torch.where(restart, torch.zeros_like(length), length),
+            iterations=iterations,
+        )
+
+    def _advance(self, problem: CompositeProblem, start: Point, primal_weight: Tensor) -> tuple[Point, Point]:
+        """``iterations_per_step`` iterations: the last iterate, and the mean of all."""
+        terms, n = problem.terms, self.iterations_per_step
+        size = 0.99 / len(terms) ** 0.5
+        primal_step = per_sample(size / primal_weight, start.x)
+        steps = tuple(size * primal_weight / t.norm**2 for t in terms)
+        x, duals = start.x, start.duals
+        images = tuple(t.image(x) for t in terms)
+        mean_x, mean_duals = torch.zeros_like(x), tuple(torch.zeros_like(q) for q in duals)
+        for _ in range(n):
+            x = problem.feasible(x - primal_step * pull_back(problem, duals))
+            old_images, images = images, tuple(t.image(x) for t in terms)
+            duals = tuple(
+                prox_conjugate(t.function, q + per_sample(s, q) * t.shifted(2 * new - old), s)
+                for t, q, s, new, old in zip(terms, duals, steps, images, old_images, strict=True)
+            )
+            mean_x = mean_x.add(x, alpha=1 / n)
+            mean_duals = tuple(m.add(q, alpha=1 / n) for m, q in zip(mean_duals, duals, strict=True))
+        return Point(x, duals), Point(mean_x, mean_duals)
+
+    def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> Tensor:
+        """w <- sqrt(w * dual distance / primal distance), distances since the last restart, each dual in units of its norm bound."""
+        primal = norm(candidate.x - state.anchor.x)
+        squares = [
+            (t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, candidate.duals, state.anchor.duals, strict=True)
+        ]
+        dual = torch.stack(squares).sum(0).sqrt()
+        usable = (primal > 1e-12) & (dual > 1e-12)
+        return torch.where(usable, (state.primal_weight * dual / primal).sqrt(), state.primal_weight)
+
+
+def _blend(old: Point, new: Point, share: Tensor) -> Point:
+    """(1 - share) old + share new, per sample."""
+    duals = tuple(torch.lerp(o, n, per_sample(share, o)) for o, n in zip(old.duals, new.duals, strict=True))
+    return Point(torch.lerp(old.x, new.x, per_sample(share, old.x)), duals)
