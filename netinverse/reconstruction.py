@@ -34,7 +34,7 @@ class Reconstruction:
     """x, the weight it was found at, how each sample ended, and what shows how good it is. All per-sample values are (batch,).
 
     residual: ||F(x) - data||_2, ``data`` the projected data. noise_level: what is left of ``given_noise_level`` in them (None
-    where none was given). subgradient: p in dR(x), or None. tried_columns, history_columns: the columns of ``tried`` (every weight
+    where none was given). subgradient: p in dR(x), or None. tried_columns, history_columns: columns of ``tried`` (every weight
     visited) and ``history`` (every step). continuation: the duals and step balances that would continue the work.
     """
 

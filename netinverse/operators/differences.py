@@ -52,6 +52,7 @@ def _spatial_axes(shape: tuple[int, ...]) -> int:
     if not 1 <= d <= 3:
         raise ValueError(
             f"Gradient: one sample has shape {shape}, but differences are taken along 1, 2 or 3 spatial axes that "
-            f"follow a channel axis. Reshape the input to (channels, length), (channels, height, width) or (channels, depth, height, width)."
+            f"follow a channel axis. "
+            f"Reshape the input to (channels, length), (channels, height, width) or (channels, depth, height, width)."
         )
     return d

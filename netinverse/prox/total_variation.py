@@ -44,8 +44,8 @@ def dual_prox(
 
     g is a norm (g* the indicator of its dual ball), C the set of ``constraint``. Accelerated projected gradient on the dual,
     p+ = P_ball(q + K P_C(z - step K^T q)/(step L^2)), L = ``transform_norm`` >= ||K||, with the momentum restarted where it
-    points uphill. At x = P_C(z - step K^T p) the duality gap is step (g(Kx) - <Kx, p>), a sum of nonnegative terms. Below rounding,
-    8 eps ||z||^2, no gap is asked for. Every operation is sample by sample, and finished samples leave the batch. If
+    points uphill. At x = P_C(z - step K^T p) the duality gap is step (g(Kx) - <Kx, p>), a sum of nonnegative terms. Below
+    rounding, 8 eps ||z||^2, no gap is asked for. Every operation is sample by sample, and finished samples leave the batch. If
     ``max_iterations`` ends the work first, ``gap`` says how far it got.
 
     Beck & Teboulle, IEEE Trans. Image Process. 18, 2009; restarts: O'Donoghue & Candes, Found. Comput. Math. 15, 2015.
