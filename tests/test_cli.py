@@ -114,7 +114,7 @@ BAD = {
     "invert model.pt2 text.npy -o o.npz --noise-level 0.1": r"text\.npy has dtype <U1",
     "invert model.pt2 two.npz -o o.npz --noise-level 0.1": r"two\.npz holds a, b; keep one array, or call one data",
     "invert model.pt2 nan.npy -o o.npz --noise-level 0.1": r"data contains 3 NaN or infinite value",
-    "invert model.pt2 wide.npy -o o.npz --noise-level 0.1": r"shape \(3, 9\).*\(3, 8\)",
+    "invert model.pt2 wide.npy -o o.npz --noise-level 0.1": r"shape \(3, 9\).*\(batch, 8\)",
     "invert model.pt2 data.npy -o o.npz": r"noise_level",
     "invert model.pt2 data.npy -o o.npz --noise-level=-1": r"noise_level is -1",
     "invert model.pt2 data.npy -o o.npz --noise-level much": r"neither a number nor a file",
