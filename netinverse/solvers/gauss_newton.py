@@ -27,7 +27,6 @@ class GaussNewtonState:
     stalled: Tensor
     duals: tuple[Tensor, ...]
     primal_weight: Tensor
-    proximal_dual: Tensor
     inner_iterations: Tensor
 
 
@@ -75,7 +74,6 @@ class GaussNewton:
             duals=duals,
             # The duals of R are about alpha long and x about 1: their ratio in the units of the primal-dual method.
             primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])),
-            proximal_dual=torch.zeros_like(duals[1]),
             inner_iterations=torch.zeros_like(objective),
         )
 
@@ -86,10 +84,11 @@ class GaussNewton:
         promised = state.objective - found.objective
         x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
         if problem.affine:
-            optimality, proximal_dual = found.optimality + (objective - found.objective).clamp(min=0), state.proximal_dual
+            optimality = found.optimality + (objective - found.objective).clamp(min=0)
             moved = torch.ones_like(moved)  # the next step continues where the inner solver stopped
         else:
-            optimality, proximal_dual = stationarity(problem, x, size, state.proximal_dual)
+            dual = found.best.duals[1]
+            optimality = stationarity(problem, x, size, dual / per_sample(problem.alpha, dual), self.tolerance)
         return GaussNewtonState(
             x=x,
             objective=objective,
@@ -98,7 +97,6 @@ class GaussNewton:
             stalled=~moved,
             duals=found.best.duals,
             primal_weight=found.primal_weight,
-            proximal_dual=proximal_dual,
             inner_iterations=state.inner_iterations + found.iterations,
         )
 
