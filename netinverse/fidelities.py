@@ -6,15 +6,14 @@ onto the closure of the range that the last activation can reach, and is a conve
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from netinverse.networks.graph import LiftedNetwork
-from netinverse.protocols import Potential, Step
+from netinverse.networks import LiftedNetwork, NetworkOutput, PreActivation
+from netinverse.protocols import Operator, Potential, Step
 from netinverse.prox import Box, NonNegative, Zero
 from netinverse.tensors import norm, per_sample, total
 
@@ -32,7 +31,7 @@ class DataTerm(Protocol):
 class Fidelity(Protocol):
     """A family of data terms, one for each data set and network."""
 
-    def variable(self, network: LiftedNetwork) -> Callable[[Tensor], Tensor]:
+    def variable(self, network: LiftedNetwork) -> Operator:
         """x -> z, the map whose value the data term takes."""
         ...
 
@@ -112,8 +111,8 @@ class BregmanFidelity:
 
     snap: float = 2.0
 
-    def variable(self, network: LiftedNetwork) -> Callable[[Tensor], Tensor]:
-        return network.pre_activation
+    def variable(self, network: LiftedNetwork) -> Operator:
+        return PreActivation(network)
 
     def at(self, network: LiftedNetwork, data: Tensor) -> BregmanTerm:
         return BregmanTerm(network.output_potential, data)
@@ -128,8 +127,8 @@ class BregmanFidelity:
 class SquaredFidelity:
     """1/2||F(x) - y||^2 on the output of the network."""
 
-    def variable(self, network: LiftedNetwork) -> Callable[[Tensor], Tensor]:
-        return network.__call__
+    def variable(self, network: LiftedNetwork) -> Operator:
+        return NetworkOutput(network)
 
     def at(self, network: LiftedNetwork, data: Tensor) -> SquaredTerm:
         return SquaredTerm(data)

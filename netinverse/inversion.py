@@ -12,7 +12,7 @@ from netinverse.checks import first_samples, per_sample_values, require_finite, 
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.fidelities import BregmanFidelity, Fidelity, default_fidelity, project_data
 from netinverse.methods import Method, MethodResult, Step, Try, Variational
-from netinverse.networks import LiftedNetwork, lift, load_network
+from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network
 from netinverse.noise import noise_left_after_projection
 from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule, RuleProblem
 from netinverse.problems import InverseProblem
@@ -21,7 +21,7 @@ from netinverse.protocols import ProximalFunction
 from netinverse.reconstruction import Reconstruction
 from netinverse.regularisers import Regulariser, Tikhonov, TotalVariation
 from netinverse.solvers.status import Status
-from netinverse.tensors import Derivative, norm
+from netinverse.tensors import norm
 
 Network = nn.Module | torch.export.ExportedProgram | str | PathLike[str]
 
@@ -79,7 +79,7 @@ def invert(
     fidelity = default_fidelity(working) if fidelity is None else fidelity
     problem = InverseProblem(
         variable=fidelity.variable(working),
-        output=working.__call__,
+        output=NetworkOutput(working),
         term=fidelity.at(working, fidelity.treat(working, projected, left)),
         data=projected,
         regulariser=regulariser,
@@ -194,8 +194,8 @@ def _heavy_weight(problem: InverseProblem, x: Tensor) -> Tensor:
     K^T p of a dual point p in the unit ball is about ||K|| sqrt(entries) long, so that at this weight the regulariser holds the
     gradient of the fidelity. A rule that finds it too light walks up first.
     """
-    derivative = Derivative(problem.variable, x)
-    gradient = derivative.adjoint(problem.term.gradient(derivative.value))
+    value, derivative = problem.variable.linearise(x)
+    gradient = derivative.adjoint(problem.term.gradient(value))
     scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x[0].numel() ** 0.5
     weight = 4 * norm(gradient) / scale
     return torch.where(weight > 0, weight, torch.ones_like(weight))

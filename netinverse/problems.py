@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from netinverse.fidelities import DataTerm
-from netinverse.protocols import LinearMap, ProximalFunction
+from netinverse.protocols import LinearMap, Operator, ProximalFunction
 from netinverse.prox import Box, Scaled, Simplex
 from netinverse.regularisers import Regulariser
 from netinverse.tensors import norm
@@ -51,7 +51,7 @@ class InverseProblem:
     projected onto the range of the last activation.
     """
 
-    variable: Callable[[Tensor], Tensor]
+    variable: Operator
     output: Callable[[Tensor], Tensor]
     term: DataTerm
     data: Tensor

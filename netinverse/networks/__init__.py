@@ -2,6 +2,8 @@
 
 from netinverse.networks.builders import mlp as mlp
 from netinverse.networks.capture import lift as lift
+from netinverse.networks.derivative import NetworkOutput as NetworkOutput
+from netinverse.networks.derivative import PreActivation as PreActivation
 from netinverse.networks.files import load_network as load_network
 from netinverse.networks.graph import LiftedNetwork as LiftedNetwork
 from netinverse.networks.graph import Node as Node

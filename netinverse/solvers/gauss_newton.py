@@ -13,7 +13,7 @@ from netinverse.problems import CompositeProblem, InverseProblem, Term
 from netinverse.solvers.iterate import solve
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
 from netinverse.solvers.stationarity import stationarity
-from netinverse.tensors import Derivative, per_sample
+from netinverse.tensors import per_sample
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class GaussNewton:
         )
 
     def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
-        derivative = Derivative(problem.variable, state.x)
+        value, derivative = problem.variable.linearise(state.x)
         size = norm_bound(derivative, state.x)
-        found = self._solve_linearised(problem, state, derivative, size)
+        found = self._solve_linearised(problem, state, Term(problem.term, derivative, size, value - derivative(state.x)))
         promised = state.objective - found.objective
         x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
         if problem.affine:
@@ -100,11 +100,8 @@ class GaussNewton:
             inner_iterations=state.inner_iterations + found.iterations,
         )
 
-    def _solve_linearised(
-        self, problem: InverseProblem, state: GaussNewtonState, derivative: Derivative, size: Tensor
-    ) -> PrimalDualState:
-        offset = derivative.value - derivative(state.x)
-        terms = (Term(problem.term, derivative, size, offset), problem.penalty_term(tuple(state.x.shape[1:])))
+    def _solve_linearised(self, problem: InverseProblem, state: GaussNewtonState, data_term: Term) -> PrimalDualState:
+        terms = (data_term, problem.penalty_term(tuple(state.x.shape[1:])))
         convex = CompositeProblem(terms, problem.constraint)
         start = self.inner.init(convex, state.x, state.duals, state.primal_weight)
         return solve(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from netinverse.problems import InverseProblem
-from netinverse.tensors import Derivative, inner, norm
+from netinverse.tensors import inner, norm
 
 
 def stationarity(problem: InverseProblem, x: Tensor, size: Tensor, dual: Tensor, tolerance: float) -> Tensor:
@@ -16,8 +16,8 @@ def stationarity(problem: InverseProblem, x: Tensor, size: Tensor, dual: Tensor,
     step, and has the units of the objective. It is local: it says nothing about other minimisers. The proximal map is inexact; its own
     duality gap, at most a quarter of ``tolerance`` relative, is added, so that D is an upper bound. ``dual`` warm-starts it.
     """
-    derivative = Derivative(problem.variable, x)
-    gradient = derivative.adjoint(problem.term.gradient(derivative.value))
+    value, derivative = problem.variable.linearise(x)
+    gradient = derivative.adjoint(problem.term.gradient(value))
     t = 1 / size.square().clamp(min=torch.finfo(x.dtype).tiny)
     column = t.reshape(t.shape + (1,) * (x.ndim - 1))
     result = problem.regulariser.prox(x - column * gradient, t * problem.alpha, problem.constraint, tolerance / 4, warm=dual)
