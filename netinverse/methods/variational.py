@@ -48,9 +48,9 @@ class Variational:
         max_steps: int | None,
         on_try: Callable[[Try], None] | None = None,
     ) -> MethodResult:
-        quick_tolerance = max(1e-3, tolerance)
-        quick = Accuracy(GaussNewton(tolerance=quick_tolerance, forcing=0.3, max_inner_steps=12), quick_tolerance / 30, 2)
-        final = Accuracy(GaussNewton(tolerance=tolerance / 2), tolerance, 30 if max_steps is None else max_steps)
+        rough = max(1e-4, tolerance)
+        quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
+        final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
         path = Path(problem, quick, final, final.solver.init(problem, start), on_try)
         choice = rule.choose(rule_problem, path.solve_at)
         problem, state = problem.at(choice.alpha), path.state

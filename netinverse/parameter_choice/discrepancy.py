@@ -17,7 +17,8 @@ from netinverse.tensors import choose, scatter, select
 class _Search:
     """Where each sample's search stands; all ``(batch,)``.
 
-    ``target`` is the residual searched for, ``bound`` the largest that is accepted; ``below`` and ``above`` are the tries nearest the target on either side, (alpha, residual); ``flat`` counts in a row the
+    ``target`` is the residual searched for, ``bound`` the largest that is accepted; ``below`` and ``above`` are the tries nearest the target on either side, (alpha, residual); ``slope`` is that of log residual
+    against log alpha between the last tries; ``flat`` counts in a row the
     smaller weights that did not help, and ``plateau`` is the weight the residual stopped falling at.
     """
 
@@ -27,6 +28,7 @@ class _Search:
     last: tuple[Tensor, Tensor]
     below: tuple[Tensor, Tensor]
     above: tuple[Tensor, Tensor]
+    slope: Tensor
     flat: Tensor
     plateau: Tensor
     given_up: Tensor
@@ -112,7 +114,9 @@ class DiscrepancyPrinciple:
 
 def _start(alpha: Tensor, target: Tensor, bound: Tensor, hopeless: Tensor) -> _Search:
     zero, inf, no = torch.zeros_like(alpha), torch.full_like(alpha, torch.inf), torch.zeros_like(hopeless)
-    return _Search(alpha, target, bound, (alpha, inf), (zero, zero), (inf, inf), zero, alpha, hopeless, hopeless, no, no)
+    return _Search(
+        alpha, target, bound, (alpha, inf), (zero, zero), (inf, inf), zero + 0.5, zero, alpha, hopeless, hopeless, no, no
+    )
 
 
 def _record(search: _Search, residual: Tensor) -> _Search:
@@ -123,6 +127,7 @@ def _record(search: _Search, residual: Tensor) -> _Search:
     over = residual > search.target
     judged = search.alpha < 0.4 * search.last[0]
     slope = torch.log(search.last[1] / residual) / torch.log(search.last[0] / search.alpha)
+    usable = torch.isfinite(slope) & ((search.alpha / search.last[0] - 1).abs() > 0.1)
     flat = torch.where(
         judged & over & (slope < 0.02), search.flat + 1, torch.where(judged | ~over, torch.zeros_like(search.flat), search.flat)
     )
@@ -142,6 +147,7 @@ def _record(search: _Search, residual: Tensor) -> _Search:
         last=put(reference, search.last),
         below=below,
         above=above,
+        slope=torch.where(usable, slope.clamp(0.15, 1.0), search.slope),
         flat=flat,
         plateau=torch.where(flat > 0, search.plateau, search.alpha),
     )
@@ -152,9 +158,9 @@ def _propose(search: _Search, ratio: Tensor) -> Tensor:
     (low, low_residual), (high, high_residual) = search.below, search.above
     share = (torch.log(search.target / low_residual) / torch.log(high_residual / low_residual)).nan_to_num(0.5).clamp(0.1, 0.9)
     inside = torch.exp(torch.lerp(torch.log(low), torch.log(high), share))
-    # Along the way residual ~ alpha^slope, with slopes seen between 0.1 and 1: a step of power 2, bounded on either side.
-    power = ratio.clamp(min=1e-9) ** -2.0
-    outside = search.alpha * torch.where(ratio > 1, power.clamp(0.1, 0.85), power.clamp(1.1, 10.0))
+    # Along the way residual ~ alpha^slope; the step is bounded on either side.
+    power = ratio.clamp(min=1e-9) ** (-1 / search.slope)
+    outside = search.alpha * torch.where(ratio > 1, power.clamp(0.1, 0.9), power.clamp(1.1, 10.0))
     return torch.where((low > 0) & torch.isfinite(high), inside, outside)
 
 

@@ -12,8 +12,8 @@ from netinverse.operators.linear import norm_bound
 from netinverse.problems import CompositeProblem, InverseProblem, Term
 from netinverse.solvers.iterate import solve
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
-from netinverse.solvers.stationarity import stationarity
-from netinverse.tensors import per_sample
+from netinverse.solvers.stationarity import proximal_gradient_step
+from netinverse.tensors import choose, per_sample
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,21 @@ class GaussNewton:
     """x+ = x + s (x_hat - x), x_hat minimising G(z(x) + z'(x)(x_hat - x)) + alpha R(x_hat) over C, s by backtracking.
 
     The linearised problem is convex and is solved by ``PrimalDual`` until its duality gap is at most ``forcing`` times the
-    decrease it promises, or ``tolerance`` times the objective. x_hat - x is then a descent direction, and s is the largest of 1, 1/2,
-    1/4, ... that brings the objective down by a hundredth of s times that promise. The optimality is the
-    stationarity residual of ``netinverse.solvers.stationarity``; where the operator is affine it is the duality gap, and one
+    decrease it promises, or ``inner_tolerance`` times the objective. x_hat - x is then a descent direction, and s is the largest of 1, 1/2,
+    1/4, ... that brings the objective down by a hundredth of s times that promise. Up to ``polishing_steps`` proximal-gradient
+    steps follow. The optimality is the stationarity residual of ``netinverse.solvers.stationarity``; where the operator is affine it is the duality gap, and one
     step is the answer.
 
     Convex composite Gauss-Newton: Burke, Math. Program. 33, 1985. Keeping the last activation's Bregman penalty convex and
     linearising only its argument is what the lifted formulation adds.
     """
 
-    forcing: float = 0.1
+    forcing: float = 0.5
     tolerance: float = 1e-6
-    max_inner_steps: int = 40
+    inner_tolerance: float = 1e-4
+    max_inner_steps: int = 20
     max_halvings: int = 14
+    polishing_steps: int = 10
     inner: PrimalDual = PrimalDual()
 
     def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
@@ -87,8 +89,8 @@ class GaussNewton:
             optimality = found.optimality + (objective - found.objective).clamp(min=0)
             moved = torch.ones_like(moved)  # the next step continues where the inner solver stopped
         else:
-            dual = found.best.duals[1]
-            optimality = stationarity(problem, x, size, dual / per_sample(problem.alpha, dual), self.tolerance)
+            x, objective, optimality, polished = self._polish(problem, x, objective, size, found.best.duals[1])
+            moved = moved | polished
         return GaussNewtonState(
             x=x,
             objective=objective,
@@ -110,12 +112,35 @@ class GaussNewton:
 
     def _good_enough(self, objective: Tensor, affine: bool) -> Callable[[PrimalDualState], Tensor]:
         def stop(inner: PrimalDualState) -> Tensor:
-            floor = self.tolerance * inner.objective.abs()
             if affine:
-                return inner.optimality <= floor
+                return inner.optimality <= self.tolerance * inner.objective.abs()
+            floor = self.inner_tolerance * inner.objective.abs()
             return inner.optimality <= torch.maximum(self.forcing * (objective - inner.objective), floor)
 
         return stop
+
+    def _polish(
+        self, problem: InverseProblem, x: Tensor, objective: Tensor, size: Tensor, dual: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Proximal-gradient steps while they help: x, its objective, its stationarity residual, and where anything moved.
+
+        At a kink of the network the linearisation describes one side only and Gauss-Newton stands still. The step that measures
+        the stationarity residual needs no more than descent, and is taken where it brings the objective down.
+        """
+        dual = dual / per_sample(problem.alpha, dual)
+        polished = torch.zeros_like(objective, dtype=torch.bool)
+        helps = torch.ones_like(polished)
+        found = proximal_gradient_step(problem, x, size, dual, self.tolerance)
+        for _ in range(self.polishing_steps):
+            value = problem.objective(found.x)
+            helps = helps & (found.residual > self.tolerance * objective) & (value < objective)
+            if not bool(helps.any()):
+                break
+            x, objective = torch.where(per_sample(helps, x).bool(), found.x, x), torch.where(helps, value, objective)
+            polished = polished | helps
+            again = proximal_gradient_step(problem, x, size, found.dual, self.tolerance)
+            found = choose(helps, again, found)
+        return x, objective, found.residual, polished
 
     def _backtrack(
         self, problem: InverseProblem, state: GaussNewtonState, direction: Tensor, promised: Tensor
