@@ -1,0 +1,248 @@
+"""Gauss-Newton and its stationarity residual against Clarabel, scipy and dense linear algebra."""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor, nn
+
+from netinverse.fidelities import SquaredFidelity, default_fidelity
+from netinverse.methods.variational import certificate
+from netinverse.networks import LiftedNetwork, NetworkOutput, lift
+from netinverse.problems import InverseProblem
+from netinverse.protocols import ProximalFunction
+from netinverse.prox import Box, NonNegative
+from netinverse.regularisers import Regulariser, Sparsity, Tikhonov, TotalVariation
+from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
+from netinverse.solvers.stationarity import proximal_gradient_step
+from netinverse.solvers.status import Status
+
+F64 = torch.float64
+SHAPE, BATCH = (1, 5, 5), 3
+ALPHA = torch.tensor([0.01, 0.03, 0.1], dtype=F64)
+
+
+def layered(*widths: int, activation: type[nn.Module] = nn.ReLU, last: type[nn.Module] | None = nn.ReLU) -> nn.Sequential:
+    """Flatten, then linear layers of the widths; float64, seeded."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        parts: list[nn.Module] = [nn.Flatten()]
+        for a, b in zip((25, *widths), widths, strict=False):
+            parts += [nn.Linear(a, b), activation()]
+        parts = parts[:-1] + ([] if last is None else [last()])
+        return nn.Sequential(*parts).double().eval().requires_grad_(False)
+
+
+def lifted(model: nn.Module) -> LiftedNetwork:
+    return lift(model, torch.zeros(2, *SHAPE, dtype=F64))
+
+
+def truth() -> Tensor:
+    x = torch.zeros(BATCH, *SHAPE, dtype=F64)
+    x[0, 0, 1:4, 1:3], x[1, 0, 2:, 2:], x[2, 0, :, 3] = 1.0, 0.7, 0.5
+    return x
+
+
+def problem_of(
+    model: nn.Module,
+    regulariser: Regulariser,
+    constraint: ProximalFunction | None = None,
+    *,
+    affine: bool = False,
+    squared: bool = False,
+    samples: slice = slice(None),
+) -> InverseProblem:
+    network = lifted(model)
+    fidelity = SquaredFidelity() if squared else default_fidelity(network)
+    clean = model(truth())
+    noise = 0.02 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(8), dtype=F64)
+    data = network.output_potential.project(clean + noise)[samples]
+    return InverseProblem(
+        variable=fidelity.variable(network),
+        output=NetworkOutput(network),
+        term=fidelity.at(network, data),
+        data=data,
+        regulariser=regulariser,
+        constraint=constraint,
+        alpha=ALPHA[samples],
+        affine=affine,
+    )
+
+
+def zeros(batch: int = BATCH) -> Tensor:
+    return torch.zeros(batch, *SHAPE, dtype=F64)
+
+
+def solved(problem: InverseProblem, x: Tensor, tolerance: float = 1e-6, max_steps: int = 40) -> Solution[GaussNewtonState]:
+    solver = GaussNewton(tolerance=tolerance / 2)
+    return solve(solver, problem, solver.init(problem, x), stop=relative_optimality(tolerance), max_steps=max_steps)
+
+
+def total_variation(v: cp.Variable) -> cp.Expression:
+    right = cp.hstack([v[:, 1:] - v[:, :-1], np.zeros((5, 1))])
+    down = cp.vstack([v[1:] - v[:-1], np.zeros((1, 5))])
+    return cp.sum(cp.norm(cp.vstack([cp.vec(down, order="C"), cp.vec(right, order="C")]), 2, axis=0))
+
+
+def optimum(objective: cp.Expression, v: cp.Variable, box: bool) -> float:
+    program = cp.Problem(cp.Minimize(objective), [v >= 0, v <= 1] if box else [])
+    program.solve(solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    return float(program.value)
+
+
+@pytest.mark.parametrize(
+    "regulariser, constraint",
+    [(TotalVariation(), Box(0.0, 1.0)), (TotalVariation(), None), (Tikhonov(), NonNegative()), (Sparsity(), None)],
+    ids=str,
+)
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_objective_never_rises(regulariser: Regulariser, constraint: ProximalFunction | None, squared: bool) -> None:
+    """And it is the objective of the state's x, which the constraint holds."""
+    model = layered(30, 28)
+    problem = problem_of(model, regulariser, constraint, squared=squared)
+    states = list(islice(iterates(GaussNewton(max_inner_steps=8), problem, zeros() + 0.1), 6))
+    for before, after in pairwise(states):
+        assert (after.objective <= before.objective).all()
+        output = model(after.x)
+        torch.testing.assert_close(after.residual, (output - problem.data).norm(dim=1), rtol=1e-12, atol=0)
+        torch.testing.assert_close(after.objective, problem.objective(after.x), rtol=1e-12, atol=0)
+        if squared:
+            value = 0.5 * (output - problem.data).square().sum(1) + ALPHA * regulariser(after.x)
+            torch.testing.assert_close(after.objective, value, rtol=1e-12, atol=0)
+        if constraint is not None:
+            assert constraint(after.x).abs().max() == 0
+    assert (states[-1].objective < states[0].objective).all()
+
+
+def test_one_step_on_a_single_layer_is_the_convex_optimum() -> None:
+    """ReLU layer, total variation, box: Clarabel's minimum, and a duality gap that bounds what is left."""
+    model = layered(30)
+    problem = problem_of(model, TotalVariation(), Box(0.0, 1.0), affine=True)
+    found = solved(problem, zeros(), max_steps=1).state
+    weight, bias = model[1].weight.numpy(), model[1].bias.numpy()
+    for i, (y, alpha) in enumerate(zip(problem.data.numpy(), ALPHA.tolist(), strict=True)):
+        v = cp.Variable((5, 5))
+        z = weight @ cp.vec(v, order="C") + bias
+        minimum = optimum(0.5 * cp.sum_squares(cp.pos(z)) - y @ z + alpha * total_variation(v), v, box=True) + 0.5 * y @ y
+        excess = found.objective[i].item() - minimum
+        assert -1e-8 <= excess <= found.optimality[i].item() + 1e-8
+        assert found.optimality[i] <= 1e-6 * found.objective[i] and excess <= 1e-6 * minimum + 1e-8
+    assert certificate(problem, found.optimality).kind == "duality gap"
+    assert certificate(problem_of(layered(30, 28), TotalVariation()), found.optimality).kind == "stationarity"
+
+
+def test_a_linear_network_is_solved_to_the_normal_equations() -> None:
+    model = layered(30, last=None)
+    problem = problem_of(model, Tikhonov(), affine=True)
+    found = solved(problem, zeros(), tolerance=1e-10).state
+    weight, bias = model[1].weight, model[1].bias
+    for i, alpha in enumerate(ALPHA.tolist()):
+        system = weight.T @ weight + alpha * torch.eye(25, dtype=F64)
+        expected = torch.linalg.solve(system, weight.T @ (problem.data[i] - bias))
+        # alpha/2 ||x - expected||^2 <= objective - minimum <= gap
+        assert (found.x[i].flatten() - expected).norm() <= (2 * found.optimality[i] / alpha).sqrt() + 1e-9
+
+
+def minimiser_by_scipy(model: nn.Module, data: Tensor, alpha: float, x: Tensor) -> tuple[Tensor, float]:
+    """L-BFGS on 1/2||F(x) - y||^2 + alpha/2||x||^2 with torch's own gradient."""
+
+    def value_and_grad(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        v = torch.tensor(flat, dtype=F64).requires_grad_(True)
+        value = 0.5 * (model(v.reshape(1, *SHAPE)) - data).square().sum() + 0.5 * alpha * v.square().sum()
+        value.backward()
+        assert v.grad is not None
+        return value.item(), v.grad.numpy()
+
+    options = {"maxiter": 20_000, "maxfun": 50_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 40}
+    found = minimize(value_and_grad, x.flatten().numpy(), jac=True, method="L-BFGS-B", options=options)
+    return torch.tensor(found.x, dtype=F64).reshape(SHAPE), float(found.fun)
+
+
+def smooth_problem() -> tuple[nn.Sequential, InverseProblem]:
+    model = layered(30, 28, activation=nn.Tanh, last=nn.Tanh)
+    return model, problem_of(model, Tikhonov(), squared=True)
+
+
+def test_scipy_finds_the_same_minimiser_of_a_smooth_problem() -> None:
+    model, problem = smooth_problem()
+    found = solved(problem, zeros(), tolerance=1e-9, max_steps=60)
+    for i in range(BATCH):
+        x, value = minimiser_by_scipy(model, problem.data[i : i + 1], ALPHA[i].item(), zeros(1))
+        assert found.status[i] in (Status.CONVERGED, Status.STALLED)
+        assert abs(found.state.objective[i].item() - value) <= 1e-7 * value
+        assert (found.state.x[i] - x).norm() <= 1e-3 * x.norm()
+
+
+def dense_jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.autograd.functional.jacobian(lambda v: model(v.reshape(1, *SHAPE)).flatten(), x.flatten())
+
+
+def test_the_residual_is_zero_at_an_exact_solution_and_only_there() -> None:
+    model, problem = smooth_problem()
+    points = torch.stack([minimiser_by_scipy(model, problem.data[i : i + 1], ALPHA[i].item(), zeros(1))[0] for i in range(BATCH)])
+    sizes = torch.stack([torch.linalg.matrix_norm(dense_jacobian(model, x), 2) for x in points])
+    no_dual = torch.zeros_like(points)
+    assert (proximal_gradient_step(problem, points, sizes, no_dual, 1e-8).residual <= 1e-12 * problem.objective(points)).all()
+    assert (proximal_gradient_step(problem, points + 0.01, sizes, no_dual, 1e-8).residual > 1e-6).all()
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_residual_against_a_dense_computation(squared: bool) -> None:
+    """D(x) = max over v in the box of <g, x - v> + alpha TV(x) - alpha TV(v) - L^2/2 ||v - x||^2, the maximum by Clarabel.
+
+    g from the matrices of the layers. The residual is never below D nor above it by more than its tolerance, and D is at least
+    L^2/2 times the squared length of the proximal-gradient step.
+    """
+    model, constraint, tolerance = layered(30, 28), Box(0.0, 1.0), 1e-6
+    problem = problem_of(model, TotalVariation(), constraint, squared=squared)
+    generator = torch.Generator().manual_seed(4)
+    points = torch.rand(BATCH, *SHAPE, generator=generator, dtype=F64)
+    front = model if squared else model[:-1]
+    sizes = torch.stack([torch.linalg.matrix_norm(dense_jacobian(front, x), 2) for x in points])
+    found = proximal_gradient_step(problem, points, sizes, points.new_zeros(BATCH, 2, *SHAPE), tolerance)
+    for i, x in enumerate(points):
+        derivative = dense_jacobian(front, x)
+        g = (derivative.T @ (model(x[None]) - problem.data[i]).flatten()).reshape(5, 5).numpy()
+        here, half, alpha = x[0].numpy(), 0.5 * sizes[i].item() ** 2, ALPHA[i].item()
+        v = cp.Variable((5, 5))
+        least = optimum(cp.sum(cp.multiply(g, v - here)) + half * cp.sum_squares(v - here) + alpha * total_variation(v), v, True)
+        exact = alpha * TotalVariation()(x[None]).item() - least
+        assert exact - 1e-8 <= found.residual[i].item() <= exact + tolerance * half * 2 * (np.linalg.norm(g) ** 2 + 1) + 1e-8
+        assert exact >= half * np.sum((v.value - here) ** 2) - 1e-8
+        np.testing.assert_allclose(found.x[i, 0].numpy(), v.value, atol=2e-3)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_sample_alone_is_the_sample_in_the_batch(affine: bool) -> None:
+    model = layered(30) if affine else layered(30, 28)
+    together = solved(problem_of(model, TotalVariation(), Box(0.0, 1.0), affine=affine), zeros(), 1e-4, 8)
+    for i in range(BATCH):
+        problem = problem_of(model, TotalVariation(), Box(0.0, 1.0), affine=affine, samples=slice(i, i + 1))
+        alone = solved(problem, zeros(1), 1e-4, 8)
+        assert (alone.state.x[0] - together.state.x[i]).abs().max() <= 1e-9
+
+
+def test_the_input_stays_and_the_bits_repeat() -> None:
+    model, x = layered(30, 28), zeros() + 0.2
+    weights = [p.clone() for p in model.parameters()]
+    problem = problem_of(model, TotalVariation(), Box(0.0, 1.0))
+    y = problem.data.clone()
+    first, second = solved(problem, x, 1e-4, 5), solved(problem, x, 1e-4, 5)
+    assert torch.equal(first.state.x, second.state.x) and torch.equal(first.state.optimality, second.state.optimality)
+    assert torch.equal(x, zeros() + 0.2) and torch.equal(problem.data, y)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), weights, strict=True))
+
+
+def test_a_warm_start_at_another_weight_keeps_the_point_and_recomputes_what_is_said_of_it() -> None:
+    problem = problem_of(layered(30, 28), TotalVariation(), Box(0.0, 1.0))
+    state = solved(problem, zeros(), 1e-3, 4).state
+    lighter = problem.at(ALPHA / 4)
+    warm = GaussNewton().init(lighter, state.x, state)
+    assert torch.equal(warm.x, state.x) and torch.equal(warm.objective, lighter.objective(state.x))
+    assert (warm.optimality == torch.inf).all() and not warm.stalled.any()

@@ -1,0 +1,181 @@
+"""The loop: each sample stops for itself, leaves the batch, and cannot be harmed by its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
+from netinverse.solvers.status import Status
+
+F64 = torch.float64
+
+
+@dataclass(frozen=True)
+class State:
+    x: Tensor
+    objective: Tensor
+    optimality: Tensor
+    stalled: Tensor
+
+
+@dataclass(frozen=True)
+class Quadratics:
+    """1/2 c (x - centre)^2, one for each sample; remembers the batch sizes it was stepped with."""
+
+    centre: Tensor
+    sizes: list[int]
+
+    def select(self, index: Tensor) -> Quadratics:
+        return replace(self, centre=self.centre[index])
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The same without ``select``."""
+
+    centre: Tensor
+    sizes: list[int]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """x+ = x + share (centre - x). Samples with a centre above ``poison`` become NaN at their third value below the start."""
+
+    share: float = 0.5
+    poison: float = 1e9
+    wall: float = 1e9
+
+    def init(self, problem: Quadratics | Whole, x: Tensor) -> State:
+        return self._state(problem, x)
+
+    def step(self, problem: Quadratics | Whole, state: State) -> State:
+        problem.sizes.append(len(state.x))
+        return self._state(problem, state.x + self.share * (problem.centre - state.x))
+
+    def _state(self, problem: Quadratics | Whole, x: Tensor) -> State:
+        value = (x - problem.centre).square().sum(1) / 2
+        lost = (problem.centre[:, 0] > self.poison) & (x[:, 0] > 0.8 * problem.centre[:, 0])
+        value = torch.where(lost, torch.nan, value)
+        return State(torch.where(lost[:, None], torch.nan, x), value, value, x[:, 0] > self.wall)
+
+
+CENTRES = torch.tensor([[1.0], [64.0], [0.0], [1024.0], [8.0]], dtype=F64)
+
+
+@dataclass(frozen=True)
+class Run(Solution[State]):
+    """A solution, the batch sizes of its steps, and what ``on_step`` saw: step, samples, x."""
+
+    sizes: list[int]
+    seen: list[tuple[int, list[int], list[float]]]
+
+
+def run(centres: Tensor = CENTRES, solver: Descent = Descent(), max_steps: int = 60, whole: bool = False) -> Run:
+    problem = Whole(centres, []) if whole else Quadratics(centres, [])
+    start = solver.init(problem, torch.zeros_like(centres))
+    seen: list[tuple[int, list[int], list[float]]] = []
+
+    def note(step: int, samples: Tensor, state: State) -> None:
+        seen.append((step, samples.tolist(), state.x.flatten().tolist()))
+
+    found = solve(solver, problem, start, stop=lambda s: s.objective <= 0.5, max_steps=max_steps, on_step=note)
+    return Run(found.state, found.codes, found.steps, problem.sizes, seen)
+
+
+# |x - centre| = centre/2^k <= 1 after k = log2(centre) steps, by hand.
+EXPECTED = [0, 6, 0, 10, 3]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_each_sample_stops_at_its_own_first_success(whole: bool) -> None:
+    found = run(whole=whole)
+    assert found.steps.tolist() == EXPECTED and found.status == (Status.CONVERGED,) * 5
+    expected = CENTRES * (1 - 0.5 ** torch.tensor(EXPECTED, dtype=F64))[:, None]
+    assert torch.equal(found.state.x, expected)
+
+
+def test_finished_samples_leave_the_batch_once_half_of_it_is_done() -> None:
+    sizes = run().sizes
+    assert sizes == [5] * 3 + [2] * 3 + [1] * 4
+    assert run(whole=True).sizes == [5] * 10
+
+
+def test_a_sample_alone_takes_the_same_way() -> None:
+    together = run()
+    for i in range(5):
+        alone = run(CENTRES[i : i + 1])
+        assert torch.equal(alone.state.x[0], together.state.x[i]) and alone.steps[0] == together.steps[i]
+
+
+def test_the_step_limit_is_kept_and_said() -> None:
+    found = run(max_steps=4)
+    assert found.steps.tolist() == [0, 4, 0, 4, 3]
+    late = Status.STEP_LIMIT
+    assert found.status == (Status.CONVERGED, late, Status.CONVERGED, late, Status.CONVERGED)
+    assert found.state.x[3].item() == 1024 * (1 - 2.0**-4)
+    none = run(max_steps=0)
+    assert none.steps.tolist() == [0] * 5 and none.sizes == []
+    assert none.status.count(late) == 3 and none.state.x.abs().max() == 0
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_nan_ends_its_sample_at_the_last_finite_state_and_no_other(whole: bool) -> None:
+    """Sample 3 is lost at its third step, where x would be 7/8 of 1024."""
+    found = run(solver=Descent(poison=100.0), whole=whole)
+    assert found.status[3] is Status.DIVERGED and found.steps[3] == 3
+    assert found.state.x[3].item() == 768.0 and torch.isfinite(found.state.objective).all()
+    clean = run(whole=whole)
+    others = torch.tensor([0, 1, 2, 4])
+    assert torch.equal(found.state.x[others], clean.state.x[others]) and torch.equal(found.steps[others], clean.steps[others])
+    assert all(found.status[i] is Status.CONVERGED for i in others)
+
+
+def test_everything_may_diverge_at_once() -> None:
+    found = run(CENTRES[3:4].repeat(3, 1), Descent(poison=100.0))
+    assert found.status == (Status.DIVERGED,) * 3 and found.state.x.tolist() == [[768.0]] * 3
+
+
+def test_a_stalled_sample_is_said_to_be_stalled_unless_it_has_converged() -> None:
+    found = run(solver=Descent(wall=30.0))
+    assert found.status[1] is Status.STALLED and found.steps[1] == 1 and found.state.x[1].item() == 32.0
+    assert found.status[4] is Status.CONVERGED
+    assert run(CENTRES[4:5], Descent(share=1.0, wall=7.0)).status == (Status.CONVERGED,)  # both at once
+
+
+def test_on_step_sees_the_running_samples_and_their_states() -> None:
+    seen = run().seen
+    assert [k for k, _, _ in seen] == list(range(1, 11))
+    for k, samples, values in seen:
+        assert samples == [i for i in range(5) if EXPECTED[i] >= k]
+        assert values == [CENTRES[i].item() * (1 - 0.5**k) for i in samples]
+
+
+def test_an_empty_batch_ends_at_once() -> None:
+    found = run(CENTRES[:0])
+    assert found.status == () and found.state.x.shape == (0, 1) and found.steps.shape == (0,)
+
+
+def test_the_start_is_never_written_to() -> None:
+    problem, solver = Quadratics(CENTRES, []), Descent()
+    start = solver.init(problem, torch.zeros_like(CENTRES))
+    found = solve(solver, problem, start, stop=lambda s: s.objective <= 0.5, max_steps=60)
+    assert start.x.abs().max() == 0 and found.state.x is not start.x
+
+
+def test_iterates_are_the_states_of_the_loop() -> None:
+    problem = Quadratics(CENTRES, [])
+    states = list(islice(iterates(Descent(), problem, torch.zeros_like(CENTRES)), 5))
+    for k, state in enumerate(states):
+        assert torch.equal(state.x, CENTRES * (1 - 0.5**k))
+
+
+def test_relative_optimality_compares_with_the_objective() -> None:
+    values = torch.tensor([2.0, -2.0, 0.0, 0.0], dtype=F64)
+    state = State(values, values, torch.tensor([0.2, 0.2, 0.0, 1e-9], dtype=F64), values > 9)
+    assert relative_optimality(0.1)(state).tolist() == [True, True, True, False]
+    assert not relative_optimality(0.099)(state)[:2].any()

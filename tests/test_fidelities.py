@@ -1,0 +1,246 @@
+"""Data terms against scipy and brute force, Fenchel-Young, Moreau's identity; what becomes of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from netinverse.fidelities import (
+    BregmanFidelity,
+    BregmanTerm,
+    DataTerm,
+    SquaredFidelity,
+    SquaredTerm,
+    default_fidelity,
+    project_data,
+    snap_to_saturation,
+)
+from netinverse.networks import lift, mlp
+from netinverse.protocols import Potential
+from netinverse.prox import (
+    Box,
+    LeakyReLUPotential,
+    LogisticEntropy,
+    NonNegative,
+    SoftplusPotential,
+    TanhEntropy,
+    Zero,
+    prox_conjugate,
+)
+
+F64 = torch.float64
+ENTRIES = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """An activation and data inside its range; ``end``: a point of the range at which the activation is constant."""
+
+    potential: Potential | None
+    low: float
+    high: float
+    end: float | None = None
+
+    def data(self, batch: int = 5) -> Tensor:
+        generator = torch.Generator().manual_seed(7)
+        y = self.low + (self.high - self.low) * torch.rand(batch, ENTRIES, generator=generator, dtype=F64)
+        if self.end is not None:
+            y[:, ::2] = self.end
+        return y
+
+    def term(self, data: Tensor) -> DataTerm:
+        return SquaredTerm(data) if self.potential is None else BregmanTerm(self.potential, data)
+
+
+CASES = {
+    "squared": Case(None, -2.0, 2.0),
+    "identity": Case(Zero(), -2.0, 2.0),
+    "relu": Case(NonNegative(), 0.0, 2.0, 0.0),
+    "hardtanh": Case(Box(-1.0, 1.0), -1.0, 1.0, 1.0),
+    "leaky relu": Case(LeakyReLUPotential(0.1), -1.0, 2.0),
+    "tanh": Case(TanhEntropy(), -0.95, 0.95),
+    "sigmoid": Case(LogisticEntropy(), 0.03, 0.97),
+    "softplus": Case(SoftplusPotential(), 0.05, 3.0),
+}
+STEPS = (0.01, 0.3, 1.0, 20.0)
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def points(batch: int = 5, scale: float = 3.0) -> Tensor:
+    return scale * torch.randn(batch, ENTRIES, generator=torch.Generator().manual_seed(11), dtype=F64)
+
+
+def entry(case: Case, y: float) -> DataTerm:
+    return case.term(torch.tensor([[y]], dtype=F64))
+
+
+def at(term: DataTerm, v: float) -> float:
+    return float(term(torch.tensor([[v]], dtype=F64)))
+
+
+@each_case
+def test_the_term_is_the_energy_of_the_activation(case: Case) -> None:
+    """Zero with zero gradient where the data are the activation of z, and never below 1/2||sigma(z) - y||^2."""
+    z = points()
+    y = z if case.potential is None else case.potential.prox(z)
+    assert case.term(y)(z).abs().max() < 1e-12 and case.term(y).gradient(z).abs().max() < 1e-12
+    term = case.term(case.data())
+    assert (term(z) >= term.gradient(z).square().sum(1) / 2 - 1e-12).all()
+
+
+@each_case
+def test_gradient_against_central_differences(case: Case) -> None:
+    data, z, h = case.data(), points() + 0.123, 1e-5  # away from the kinks of the gradient
+    term = case.term(data)
+    found = term.gradient(z)
+    for i in range(ENTRIES):
+        shift = torch.zeros_like(z)
+        shift[:, i] = h
+        slope = (term(z + shift) - term(z - shift)) / (2 * h)
+        torch.testing.assert_close(slope, found[:, i], rtol=1e-6, atol=1e-8)
+
+
+@each_case
+@pytest.mark.parametrize("step", STEPS)
+def test_prox_is_the_minimiser_found_by_scipy(case: Case, step: float) -> None:
+    for y, z in zip(case.data(2).flatten().tolist(), points(2).flatten().tolist(), strict=True):
+        term = entry(case, y)
+
+        def objective(v: float, term: DataTerm = term, z: float = z) -> float:
+            return step * at(term, v) + 0.5 * (v - z) ** 2
+
+        found = term.prox(torch.tensor([[z]], dtype=F64), step).item()
+        reach = 2 + 10 * abs(z) + 40 * step
+        oracle = minimize_scalar(objective, bounds=(z - reach, z + reach), method="bounded", options={"xatol": 1e-11})
+        assert objective(found) <= oracle.fun + 1e-12 * (1 + abs(oracle.fun))
+        assert found == pytest.approx(oracle.x, abs=3e-6 * (1 + abs(z)))
+
+
+@each_case
+def test_prox_meets_the_optimality_condition_with_a_step_for_each_sample(case: Case) -> None:
+    data, z, steps = case.data(), points(), torch.tensor([1e-3, 0.1, 1.0, 7.0, 100.0], dtype=F64)
+    term = case.term(data)
+    v = term.prox(z, steps)
+    torch.testing.assert_close(v + steps[:, None] * term.gradient(v), z, rtol=1e-9, atol=1e-9)
+
+
+@each_case
+def test_conjugate_is_the_supremum(case: Case) -> None:
+    """Fenchel-Young holds everywhere, with equality at gradients; a search finds no larger <p, z> - G(z)."""
+    term = case.term(case.data())
+    z, other = points(), points(scale=1.5).flip(0)
+    p = term.gradient(other)
+    young = term(z) + term.conjugate(p) - (p * z).sum(1)
+    assert (young >= -1e-12).all()
+    assert (term(other) + term.conjugate(p) - (p * other).sum(1)).abs().max() < 1e-10
+    for y, slope_at in zip(case.data(1).flatten().tolist(), (-1.3, 0.4, 0.9, 2.0), strict=True):
+        single = entry(case, y)
+        q = single.gradient(torch.tensor([[slope_at]], dtype=F64))
+        best = minimize_scalar(
+            lambda v, single=single, q=q: at(single, v) - q.item() * v,
+            bounds=(-60, 60),
+            method="bounded",
+            options={"xatol": 1e-10},
+        )
+        assert single.conjugate(q).item() == pytest.approx(-best.fun, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "potential, y, p",
+    [(NonNegative(), 0.5, -0.6), (Box(-1.0, 1.0), 0.5, 0.6), (TanhEntropy(), 0.2, 0.9), (LogisticEntropy(), 0.4, -0.5)],
+)
+def test_conjugate_is_infinite_outside_its_domain(potential: Potential, y: float, p: float) -> None:
+    """q + y outside the closed range: <q, z> - B(y, z) grows without bound along a half-line."""
+    term = BregmanTerm(potential, torch.tensor([[y]], dtype=F64))
+    assert term.conjugate(torch.tensor([[p]], dtype=F64)).item() == float("inf")
+    direction = 1.0 if p > 0 else -1.0
+    values = [p * direction * t - at(term, direction * t) for t in (10.0, 100.0, 1000.0)]
+    assert values[0] < values[1] < values[2]
+
+
+@each_case
+@pytest.mark.parametrize("step", STEPS)
+def test_conjugate_prox_is_moreaus(case: Case, step: float) -> None:
+    """prox_{sG*}(p) = p - s prox_{G/s}(p/s), with prox_G found by scipy, so that neither side borrows from the other."""
+    for y, p in zip(case.data(1).flatten().tolist(), (-1.7, -0.2, 0.3, 2.5), strict=True):
+        term = entry(case, y)
+
+        def objective(v: float, term: DataTerm = term, p: float = p) -> float:
+            return at(term, v) / step + 0.5 * (v - p / step) ** 2
+
+        reach = 2 + (3 * abs(p) + 4) / step
+        v = minimize_scalar(objective, bounds=(p / step - reach, p / step + reach), method="bounded", options={"xatol": 1e-12}).x
+        found = prox_conjugate(term, torch.tensor([[p]], dtype=F64), step).item()
+        assert found == pytest.approx(p - step * v, abs=3e-6 * (1 + reach * step))
+
+
+@each_case
+def test_samples_are_selected(case: Case) -> None:
+    term, z, index = case.term(case.data()), points(), torch.tensor([3, 0])
+    torch.testing.assert_close(term.select(index)(z[index]), term(z)[index], rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(term.select(index).gradient(z[index]), term.gradient(z)[index], rtol=1e-14, atol=1e-14)
+
+
+def test_the_default_follows_the_last_node() -> None:
+    relu = lift(nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), torch.zeros(2, 3))
+    affine = mlp((3, 5, 4))
+    assert isinstance(default_fidelity(relu), BregmanFidelity) and isinstance(default_fidelity(affine), SquaredFidelity)
+    x = torch.randn(2, 3)
+    with torch.no_grad():
+        assert torch.equal(BregmanFidelity().variable(relu)(x).clamp(min=0), relu(x))
+        assert torch.equal(SquaredFidelity().variable(relu)(x), relu(x))
+
+
+def test_data_are_projected_onto_the_range() -> None:
+    """The nearest point of the range on a lattice, and how far each sample moved."""
+    y = torch.tensor([[-0.5, 0.2, 1.7], [0.1, 0.3, 0.4]], dtype=F64)
+    for activation, low, high in (
+        (nn.ReLU(), 0.0, 3.0),
+        (nn.Hardtanh(), -1.0, 1.0),
+        (nn.Sigmoid(), 0.0, 1.0),
+        (nn.Tanh(), -1.0, 1.0),
+    ):
+        network = lift(nn.Sequential(nn.Linear(2, 3), activation).double().eval(), torch.zeros(2, 2, dtype=F64))
+        projected, moved = project_data(network, y)
+        lattice = np.linspace(low, high, 30_001)
+        nearest = lattice[np.abs(y.numpy()[..., None] - lattice).argmin(-1)]
+        np.testing.assert_allclose(projected.numpy(), nearest, atol=1e-4)
+        np.testing.assert_allclose(moved.numpy(), np.linalg.norm(nearest - y.numpy(), axis=1), atol=3e-4)
+    network = mlp((2, 4, 3), dtype=F64)
+    assert torch.equal(project_data(network, y)[0], y) and project_data(network, y)[1].abs().max() == 0
+
+
+def test_snapping_moves_what_lies_within_the_noise_of_a_flat_end() -> None:
+    y = torch.tensor([[0.0, 0.19, 0.21, 5.0], [0.0, 0.19, 0.21, 5.0]], dtype=F64)
+    level = torch.tensor([0.2, 0.0], dtype=F64)  # per entry 0.1 and 0
+    found = snap_to_saturation(NonNegative(), y, level, 2.0)
+    assert found[0].tolist() == [0.0, 0.0, 0.21, 5.0] and torch.equal(found[1], y[1])
+    both = torch.tensor([[-0.95, -0.5, 0.5, 0.95]], dtype=F64)
+    assert snap_to_saturation(Box(-1.0, 1.0), both, level[:1], 1.0).tolist() == [[-1.0, -0.5, 0.5, 1.0]]
+    for potential in (Zero(), TanhEntropy(), LeakyReLUPotential(0.1)):
+        assert snap_to_saturation(potential, both, level[:1], 2.0) is both
+    assert snap_to_saturation(NonNegative(), y[:0], level[:0], 2.0).shape == (0, 4)
+    assert y[0, 1] == 0.19  # the caller's data are as they were
+
+
+def test_snapping_makes_the_penalty_at_the_truth_quadratic_in_the_noise() -> None:
+    """Without it noise on inactive entries costs in proportion to the noise; with it a tenth of the noise costs a hundredth."""
+    generator = torch.Generator().manual_seed(2)
+    z = 3 * torch.randn(1, 4000, generator=generator, dtype=F64)
+    noise = torch.randn(z.shape, generator=generator, dtype=F64)
+    network = lift(nn.Sequential(nn.Linear(2, 4000), nn.ReLU()).double().eval(), torch.zeros(2, 2, dtype=F64))
+
+    def cost(sigma: float, snap: float) -> float:
+        fidelity = BregmanFidelity(snap)
+        y = (z.clamp(min=0) + sigma * noise).clamp(min=0)
+        level = torch.tensor([sigma * 4000**0.5], dtype=F64)
+        return float(fidelity.at(network, fidelity.treat(network, y, level))(z))
+
+    assert 0.08 < cost(0.01, 0.0) / cost(0.1, 0.0) < 0.12
+    assert cost(0.01, 3.0) / cost(0.1, 3.0) < 0.02
+    assert BregmanFidelity().treat(network, z, None) is z and SquaredFidelity().treat(network, z, torch.ones(1)) is z
