@@ -109,7 +109,7 @@ class BregmanFidelity:
     entries below the noise level at zero, the penalty is quadratic in the noise again. Zero noise changes nothing.
     """
 
-    snap: float = 2.0
+    snap: float = 3.0
 
     def variable(self, network: LiftedNetwork) -> Operator:
         return PreActivation(network)

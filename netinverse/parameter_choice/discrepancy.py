@@ -57,9 +57,9 @@ class DiscrepancyPrinciple:
     """
 
     tau: float = 1.01
-    aim: float = 0.96
-    accuracy: float = 0.015
-    floor: float = 5e-4
+    aim: float = 0.953
+    accuracy: float = 0.01
+    floor: float = 8e-4
     max_tries: int = 40
     needs_noise_level: ClassVar[bool] = True
 

@@ -12,8 +12,8 @@ from netinverse.operators.linear import norm_bound
 from netinverse.problems import CompositeProblem, InverseProblem, Term
 from netinverse.solvers.iterate import solve
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
-from netinverse.solvers.stationarity import proximal_gradient_step
-from netinverse.tensors import choose, per_sample
+from netinverse.solvers.stationarity import polish
+from netinverse.tensors import per_sample
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class GaussNewton:
     inner_tolerance: float = 1e-4
     max_inner_steps: int = 20
     max_halvings: int = 14
-    polishing_steps: int = 10
+    polishing_steps: int = 20
     inner: PrimalDual = PrimalDual()
 
     def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
@@ -89,8 +89,9 @@ class GaussNewton:
             optimality = found.optimality + (objective - found.objective).clamp(min=0)
             moved = torch.ones_like(moved)  # the next step continues where the inner solver stopped
         else:
-            x, objective, optimality, polished = self._polish(problem, x, objective, size, found.best.duals[1])
-            moved = moved | polished
+            dual = found.best.duals[1] / per_sample(problem.alpha, found.best.duals[1])
+            end = polish(problem, x, objective, size, dual, tolerance=self.tolerance, steps=self.polishing_steps)
+            x, objective, optimality, moved = end.x, end.objective, end.residual, moved | end.moved
         return GaussNewtonState(
             x=x,
             objective=objective,
@@ -118,29 +119,6 @@ class GaussNewton:
             return inner.optimality <= torch.maximum(self.forcing * (objective - inner.objective), floor)
 
         return stop
-
-    def _polish(
-        self, problem: InverseProblem, x: Tensor, objective: Tensor, size: Tensor, dual: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Proximal-gradient steps while they help: x, its objective, its stationarity residual, and where anything moved.
-
-        At a kink of the network the linearisation describes one side only and Gauss-Newton stands still. The step that measures
-        the stationarity residual needs no more than descent, and is taken where it brings the objective down.
-        """
-        dual = dual / per_sample(problem.alpha, dual)
-        polished = torch.zeros_like(objective, dtype=torch.bool)
-        helps = torch.ones_like(polished)
-        found = proximal_gradient_step(problem, x, size, dual, self.tolerance)
-        for _ in range(self.polishing_steps):
-            value = problem.objective(found.x)
-            helps = helps & (found.residual > self.tolerance * objective) & (value < objective)
-            if not bool(helps.any()):
-                break
-            x, objective = torch.where(per_sample(helps, x).bool(), found.x, x), torch.where(helps, value, objective)
-            polished = polished | helps
-            again = proximal_gradient_step(problem, x, size, found.dual, self.tolerance)
-            found = choose(helps, again, found)
-        return x, objective, found.residual, polished
 
     def _backtrack(
         self, problem: InverseProblem, state: GaussNewtonState, direction: Tensor, promised: Tensor

@@ -1,4 +1,4 @@
-"""The stationarity residual: what one proximal-gradient step could still gain."""
+"""The stationarity residual, and the proximal-gradient steps that measure it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from netinverse.problems import InverseProblem
-from netinverse.tensors import inner, norm, per_sample
+from netinverse.tensors import choose, inner, norm, per_sample, scatter, select
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,75 @@ class ProximalGradientStep:
     dual: Tensor
 
 
-def proximal_gradient_step(
-    problem: InverseProblem, x: Tensor, size: Tensor, dual: Tensor, tolerance: float
-) -> ProximalGradientStep:
-    """v = prox of t (alpha R + C) at x - t grad f(x), t = 1/||z'(x)||^2, and the stationarity residual
+@dataclass(frozen=True)
+class Polished:
+    """The point, its objective and stationarity residual, and where it moved; (batch,) but for x. The rest is for the next round."""
 
-        D(x) = <grad f(x), x - v> + alpha R(x) - alpha R(v) - ||v - x||^2 / (2t),    f = G(z(.)).
+    x: Tensor
+    objective: Tensor
+    residual: Tensor
+    moved: Tensor
+    gradient: Tensor
+    gradients: Tensor
+    trial: ProximalGradientStep
 
-    D is zero exactly where x is stationary, is at least ||v - x||^2 / (2t), and has the units of the objective. It is local:
-    it says nothing about other minimisers. The proximal map is inexact; its own duality gap, asked to be at most a quarter of
-    ``tolerance`` relative, is added, so that D is an upper bound. ``size`` is ||z'(x)||, ``dual`` a dual variable of R near x.
-    """
+
+def fidelity_gradient(problem: InverseProblem, x: Tensor) -> Tensor:
+    """The gradient of f = G(z(.)), z'(x)^* grad G(z(x)); at a kink of z that of one side."""
     value, derivative = problem.variable.linearise(x)
-    gradient = derivative.adjoint(problem.term.gradient(value))
+    return derivative.adjoint(problem.term.gradient(value))
+
+
+def proximal_gradient_step(
+    problem: InverseProblem, x: Tensor, gradient: Tensor, size: Tensor, dual: Tensor, tolerance: float
+) -> ProximalGradientStep:
+    """v = prox of t (alpha R + C) at x - t g, t = 1/||z'(x)||^2, and the stationarity residual
+
+        D(x) = <g, x - v> + alpha R(x) - alpha R(v) - ||v - x||^2 / (2t).
+
+    With g the gradient of f = G(z(.)) at x, D is zero exactly where x is stationary, and is what one such step can gain to first
+    order. It is at least ||v - x||^2 / (2t), has the units of the objective, and is local: it says nothing about other
+    minimisers. The proximal map is inexact; its own duality gap, asked to be at most a quarter of ``tolerance`` relative, is
+    added, so that D is an upper bound. ``size`` is ||z'(x)||, ``dual`` a dual variable of R near x.
+    """
     t = 1 / size.square().clamp(min=torch.finfo(x.dtype).tiny)
-    found = problem.regulariser.prox(
-        x - per_sample(t, x) * gradient, t * problem.alpha, problem.constraint, tolerance / 4, warm=dual
-    )
+    point = x - per_sample(t, x) * gradient
+    found = problem.regulariser.prox(point, t * problem.alpha, problem.constraint, tolerance / 4, warm=dual)
     gain = inner(gradient, x - found.x) + problem.alpha * (problem.regulariser(x) - problem.regulariser(found.x))
     residual = (gain - norm(found.x - x).square() / (2 * t)).clamp(min=0) + found.gap / t
     return ProximalGradientStep(found.x, residual, found.dual)
+
+
+def polish(
+    problem: InverseProblem, x: Tensor, objective: Tensor, size: Tensor, dual: Tensor, *, tolerance: float, steps: int
+) -> Polished:
+    """Proximal-gradient steps until D <= tolerance * objective, at most ``steps``; each sample until it is done.
+
+    A step is taken where it brings the objective down. Where it does not, x lies at a kink of the network, whose other side has
+    another gradient: g becomes the mean of the gradients at x and at the points v tried since x last moved. They lie within one
+    step of x, and D = 0 then says that zero is in the subdifferential over that neighbourhood (Goldstein, Math. Program. 13,
+    1977), which is what stationary means at a kink.
+    """
+    gradient = fidelity_gradient(problem, x)
+    trial = proximal_gradient_step(problem, x, gradient, size, dual, tolerance)
+    ones = torch.ones_like(objective)
+    now = Polished(x, objective, trial.residual, torch.zeros_like(ones, dtype=torch.bool), gradient, ones, trial)
+    for _ in range(steps):
+        open_ = (now.residual > tolerance * now.objective).nonzero().flatten()
+        if not len(open_):
+            break
+        part = _round(problem.select(open_), select(now, open_), size[open_], tolerance)
+        now = scatter(now, open_, part)
+    return now
+
+
+def _round(problem: InverseProblem, now: Polished, size: Tensor, tolerance: float) -> Polished:
+    """Take the trial step where it helps, learn from it where it does not, and try again."""
+    value, there = problem.objective(now.trial.x), fidelity_gradient(problem, now.trial.x)
+    helps = value < now.objective
+    x = choose(helps, now.trial.x, now.x)
+    gradients = torch.where(helps, torch.ones_like(value), now.gradients + 1)
+    gradient = torch.lerp(now.gradient, there, per_sample(1 / gradients, there))
+    trial = proximal_gradient_step(problem, x, gradient, size, now.trial.dual, tolerance)
+    residual = torch.where(helps, trial.residual, torch.minimum(now.residual, trial.residual))
+    return Polished(x, torch.where(helps, value, now.objective), residual, now.moved | helps, gradient, gradients, trial)
