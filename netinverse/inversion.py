@@ -196,7 +196,7 @@ def _heavy_weight(problem: InverseProblem, x: Tensor) -> Tensor:
     """
     value, derivative = problem.variable.linearise(x)
     gradient = derivative.adjoint(problem.term.gradient(value))
-    scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x[0].numel() ** 0.5
+    scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x.shape[1:].numel() ** 0.5
     weight = 4 * norm(gradient) / scale
     return torch.where(weight > 0, weight, torch.ones_like(weight))
 
