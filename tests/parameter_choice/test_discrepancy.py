@@ -106,10 +106,10 @@ def test_noise_at_least_as_large_as_the_data() -> None:
 
 
 def test_noise_zero_is_served_down_to_the_floor() -> None:
-    """No alpha gives a residual of zero; the rule stops at 5e-4 of the data."""
+    """No alpha gives a residual of zero; the rule stops at its floor, relative to the data."""
     choice, recorder = choose(power(1.0, 0.8), [0.0], [100.0])
     assert choice.verdict == (Status.CONVERGED,)
-    assert power(1.0, 0.8)(choice.alpha, torch.tensor([0])).item() <= 5e-4 * 100
+    assert power(1.0, 0.8)(choice.alpha, torch.tensor([0])).item() <= DiscrepancyPrinciple().floor * 100
     assert recorder.last(0) == (choice.alpha.item(), True)
     stuck, _ = choose(power(1.0, 0.8, floor=1.0), [0.0], [100.0])
     assert stuck.verdict == (Status.UNREACHABLE,)
