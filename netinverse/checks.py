@@ -52,7 +52,8 @@ def per_sample_values(who: str, name: str, values: float | Tensor, like: Tensor,
     found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
     if found.ndim > 1 or (found.ndim == 1 and found.shape[0] != batch):
         raise ValueError(
-            f"{who}: {name} has shape {tuple(found.shape)}, but data holds {batch} sample(s). Pass one number, or a tensor of shape ({batch},)."
+            f"{who}: {name} has shape {tuple(found.shape)}, but data holds {batch} sample(s). Pass one "
+            f"number, or a tensor of shape ({batch},)."
         )
     found = found.detach().expand(batch).clone()
     require_finite(who, name, found)

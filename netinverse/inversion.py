@@ -133,14 +133,14 @@ def _lifted(network: Network, data: Tensor, input_shape: tuple[int, ...] | None,
 def _rule(rule: ParameterRule | None, noise_level: Tensor | None) -> ParameterRule:
     if rule is None and noise_level is None:
         raise ValueError(
-            "invert: neither a rule nor a noise_level is given, so nothing says how strongly to regularise. Pass noise_level= (the "
-            "l2 norm of the error of each sample; 0.0 for exact data), or a rule that needs none: rule=ni.Fixed(alpha)."
+            "invert: neither a rule nor a noise_level is given, so nothing says how strongly to regularise. Pass noise_level= "
+            "(the l2 norm of the error of each sample; 0.0 for exact data), or a rule that needs none: rule=ni.Fixed(alpha)."
         )
     rule = DiscrepancyPrinciple() if rule is None else rule
     if rule.needs_noise_level and noise_level is None:
         raise ValueError(
-            f"invert: {type(rule).__name__} needs a noise_level, but none is given. Pass noise_level= (the l2 norm of the error of "
-            f"each sample), or a rule that needs none: rule=ni.Fixed(alpha)."
+            f"invert: {type(rule).__name__} needs a noise_level, but none is given. Pass noise_level= (the l2 norm of the error "
+            f"of each sample), or a rule that needs none: rule=ni.Fixed(alpha)."
         )
     return rule
 
@@ -159,12 +159,13 @@ def _check_data_shape(lifted: LiftedNetwork, data: Tensor, x: Tensor) -> None:
         expected = tuple(lifted(torch.zeros((1, *x.shape[1:]), dtype=lifted.dtype, device=lifted.device)).shape[1:])
     if tuple(data.shape[1:]) != expected:
         raise ValueError(
-            f"invert: data has shape {tuple(data.shape)}, but the network returns (batch, {', '.join(map(str, expected))}). Pass data as the "
-            f"network returns it, the batch first."
+            f"invert: data has shape {tuple(data.shape)}, but the network returns "
+            f"(batch, {', '.join(map(str, expected))}). Pass data as the network returns it, the batch first."
         )
     if data.device != lifted.device:
         raise ValueError(
-            f"invert: data is on {data.device}, but the network is on {lifted.device}. Move one of them: data.to({str(lifted.device)!r})."
+            f"invert: data is on {data.device}, but the network is on {lifted.device}. Move one of them: "
+            f"data.to({str(lifted.device)!r})."
         )
 
 
@@ -224,7 +225,8 @@ def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, 
     outside = int((moved > 0).sum())
     if not outside:
         return chosen
-    found = f" data outside the range of the last activation in {first_samples(moved > 0)}: projected onto it, by at most {float(moved.max()):.3g} (l2 norm)."
+    found = f" data outside the range of the last activation in {first_samples(moved > 0)}: projected "
+        f"onto it, by at most {float(moved.max()):.3g} (l2 norm)."
     deducted = "" if left is None else " What that removed of the noise is deducted from the noise level."
     return chosen + found + deducted
 

@@ -17,9 +17,9 @@ from netinverse.tensors import choose, scatter, select
 class _Search:
     """Where each sample's search stands; all ``(batch,)``.
 
-    ``target`` is the residual searched for, ``bound`` the largest that is accepted; ``below`` and ``above`` are the tries nearest the target on either side, (alpha, residual); ``slope`` is that of log residual
-    against log alpha between the last tries; ``flat`` counts in a row the
-    smaller weights that did not help, and ``plateau`` is the weight the residual stopped falling at.
+    ``target`` is the residual searched for, ``bound`` the largest that is accepted; ``below`` and ``above`` are the tries nearest
+    the target on either side, (alpha, residual); ``slope`` is that of log residual against log alpha between the last tries;
+    ``flat`` counts in a row the smaller weights that did not help, and ``plateau`` is the weight the residual stopped falling at.
     """
 
     alpha: Tensor
@@ -66,8 +66,8 @@ class DiscrepancyPrinciple:
     def __post_init__(self) -> None:
         if not self.tau >= 1:
             raise ValueError(
-                f"DiscrepancyPrinciple: tau is {self.tau}, but must be at least 1, since the truth itself leaves a residual of the "
-                f"noise level. The default is 1.01."
+                f"DiscrepancyPrinciple: tau is {self.tau}, but must be at least 1, since the truth itself leaves a residual of "
+                f"the noise level. The default is 1.01."
             )
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:

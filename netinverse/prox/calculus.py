@@ -62,7 +62,7 @@ class Scaled:
         return torch.where(per_sample(off.to(x.dtype), x) > 0, x, self.function.prox(x, steps))
 
     def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
-        """prox_{step (w f)^*}(p) = w prox_{(step/w) f^*}(p/w); zero where w = 0, since the conjugate is then finite at 0 alone."""
+        """prox_{step (w f)^*}(p) = w prox_{(step/w) f^*}(p/w); zero where w = 0: the conjugate is then finite at 0 alone."""
         off, weight = self._positive(p)
         broad = per_sample(torch.where(off, torch.zeros_like(weight), weight), p)
         steps = torch.as_tensor(step, dtype=p.dtype, device=p.device) / weight

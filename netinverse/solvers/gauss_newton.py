@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -35,10 +35,11 @@ class GaussNewton:
     """x+ = x + s (x_hat - x), x_hat minimising G(z(x) + z'(x)(x_hat - x)) + alpha R(x_hat) over C, s by backtracking.
 
     The linearised problem is convex and is solved by ``PrimalDual`` until its duality gap is at most ``forcing`` times the
-    decrease it promises, or ``inner_tolerance`` times the objective. x_hat - x is then a descent direction, and s is the largest of 1, 1/2,
-    1/4, ... that brings the objective down by a hundredth of s times that promise. Up to ``polishing_steps`` proximal-gradient
-    steps follow. The optimality is the stationarity residual of ``netinverse.solvers.stationarity``; where the operator is affine it is the duality gap, and one
-    step is the answer.
+    decrease it promises, or ``inner_tolerance`` times the objective. x_hat - x is then a descent direction, and s is
+    the largest of 1, 1/2, 1/4, ... that brings the objective down by a hundredth of s times that promise. Up to
+    ``polishing_steps`` proximal-gradient steps follow. The optimality is the stationarity residual of
+    ``netinverse.solvers.stationarity``; where z is affine it is the duality gap, and every step goes on where the inner solver
+    stopped.
 
     Convex composite Gauss-Newton: Burke, Math. Program. 33, 1985. Keeping the last activation's Bregman penalty convex and
     linearising only its argument is what the lifted formulation adds.
@@ -50,7 +51,7 @@ class GaussNewton:
     max_inner_steps: int = 20
     max_halvings: int = 14
     polishing_steps: int = 20
-    inner: PrimalDual = PrimalDual()
+    inner: PrimalDual = field(default_factory=PrimalDual)
 
     def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
         """Start at x, or at the state ``warm`` of another alpha."""

@@ -136,7 +136,7 @@ class PrimalDual:
         return Point(x, duals), Point(mean_x, mean_duals)
 
     def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> Tensor:
-        """w <- sqrt(w * dual distance / primal distance), distances since the last restart, each dual in units of its norm bound."""
+        """w <- sqrt(w * dual distance / primal distance), both since the last restart, each dual in units of its norm bound."""
         primal = norm(candidate.x - state.anchor.x)
         squares = [
             (t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, candidate.duals, state.anchor.duals, strict=True)

@@ -13,7 +13,7 @@ from netinverse.tensors import choose, inner, norm, per_sample, scatter, select
 
 @dataclass(frozen=True)
 class ProximalGradientStep:
-    """``x``: the point the step leads to; ``residual``: D at the point it starts from, (batch,); ``dual`` warm-starts the next."""
+    """``x``: where the step leads; ``residual``: D at the point it starts from, (batch,); ``dual`` warm-starts the next."""
 
     x: Tensor
     residual: Tensor
@@ -22,7 +22,7 @@ class ProximalGradientStep:
 
 @dataclass(frozen=True)
 class Polished:
-    """The point, its objective and stationarity residual, and where it moved; (batch,) but for x. The rest is for the next round."""
+    """The point, its objective and stationarity residual, and where it moved. The rest is for the next round."""
 
     x: Tensor
     objective: Tensor
