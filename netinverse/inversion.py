@@ -225,8 +225,10 @@ def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, 
     outside = int((moved > 0).sum())
     if not outside:
         return chosen
-    found = f" data outside the range of the last activation in {first_samples(moved > 0)}: projected "
-        f"onto it, by at most {float(moved.max()):.3g} (l2 norm)."
+    found = (
+        f" data outside the range of the last activation in {first_samples(moved > 0)}: projected onto it, by at most "
+        f"{float(moved.max()):.3g} (l2 norm)."
+    )
     deducted = "" if left is None else " What that removed of the noise is deducted from the noise level."
     return chosen + found + deducted
 

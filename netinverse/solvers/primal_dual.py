@@ -44,7 +44,7 @@ class PrimalDualState:
 
 @dataclass(frozen=True)
 class PrimalDual:
-    """min over x in C of sum_i f_i(K_i x + c_i) by x+ = P_C(x - t K^T q), q_i+ = prox_{s_i f_i*}(q_i + s_i (K_i (2x+ - x) + c_i)).
+    """min over x in C of sum_i f_i(K_i x + c_i): x+ = P_C(x - t K^T q), q_i+ = prox_{s_i f_i*}(q_i + s_i (K_i (2x+ - x) + c_i)).
 
     Each K_i is scaled by its own norm bound L_i, so that s_i = s/L_i^2 and t s <= 1/number of terms: convergence needs nothing
     of the user. The primal weight w (t = e/w, s = e w) balances the distances travelled since the last restart; a restart
