@@ -32,3 +32,12 @@ from netinverse.regularisers import TotalVariation as TotalVariation
 from netinverse.solvers.status import Status as Status
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """``netinverse.plots`` on first use: matplotlib is not imported before."""
+    if name == "plots":
+        import importlib
+
+        return importlib.import_module("netinverse.plots")
+    raise AttributeError(f"module 'netinverse' has no attribute {name!r}")
