@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from netinverse.fidelities import DataTerm
+from netinverse.lifting import INPUT, LiftedEnergy
+from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.protocols import LinearMap, Operator, ProximalFunction
 from netinverse.prox import Box, Scaled, Simplex
 from netinverse.regularisers import Regulariser
@@ -47,8 +49,8 @@ class CompositeProblem:
 class InverseProblem:
     """min over x in C of G(z(x)) + alpha R(x): z the network (or its last pre-activation), G the data term.
 
-    alpha: (batch,). ``affine`` says that z is affine, so that the problem is convex. ``residual`` is ||F(x) - y^delta||_2 with y^delta the data
-    projected onto the range of the last activation.
+    alpha: (batch,). ``affine`` says that z is affine, so that the problem is convex. ``residual`` is ||F(x) - y^delta||_2 with
+    y^delta the data projected onto the range of the last activation.
     """
 
     variable: Operator
@@ -89,3 +91,52 @@ class InverseProblem:
 
     def select(self, index: Tensor) -> InverseProblem:
         return replace(self, term=self.term.select(index), data=self.data[index], alpha=self.alpha[index])
+
+
+@dataclass(frozen=True)
+class LiftedProblem:
+    """min over x in C and u of E(x, u) + alpha R(x), E the lifted energy with the data term of the ``inverse`` problem.
+
+    step_sizes: safe ones, of the input first, then of each block; they depend on the network alone and outlive ``select``.
+    """
+
+    inverse: InverseProblem
+    energy: LiftedEnergy
+    step_sizes: tuple[float, ...]
+
+    @classmethod
+    def lift(cls, inverse: InverseProblem, network: LiftedNetwork, layer_weight: float = 10.0) -> LiftedProblem:
+        """The lifted form of ``inverse``, every block weighted by ``layer_weight``.
+
+        Light layers let the activations drift from the forward pass, whose residual then cannot come down to the noise; heavy
+        ones leave the energy as steep as the reduced problem, and shorten the steps.
+
+        Raises ValueError where the fidelity takes the output of the last activation: the energy is a function of what enters it.
+        """
+        if network.nodes[-1].kind == "proximal" and not isinstance(inverse.variable, PreActivation):
+            raise ValueError(
+                f"LiftedProblem: the network ends in the activation {network.nodes[-1].name}, but the fidelity takes its output; "
+                f"the lifted energy keeps that activation convex and takes what enters it. Use fidelity=BregmanFidelity(), or "
+                f"the reduced formulation."
+            )
+        energy = LiftedEnergy(network, inverse.term, layer_weight)
+        return cls(inverse, energy, tuple(energy.step_size(block) for block in range(INPUT, len(energy.blocks))))
+
+    def feasible(self, x: Tensor) -> Tensor:
+        return self.inverse.feasible(x)
+
+    def objective(self, x: Tensor, us: tuple[Tensor, ...]) -> Tensor:
+        """E(x, u) + alpha R(x), (batch,)."""
+        with torch.no_grad():
+            return self.energy.value(x, us) + self.inverse.alpha * self.inverse.regulariser(x)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """That of the forward pass from x, whatever the activations of the energy are."""
+        return self.inverse.residual(x)
+
+    def at(self, alpha: Tensor) -> LiftedProblem:
+        return replace(self, inverse=self.inverse.at(alpha))
+
+    def select(self, index: Tensor) -> LiftedProblem:
+        inverse = self.inverse.select(index)
+        return replace(self, inverse=inverse, energy=replace(self.energy, fidelity=inverse.term))

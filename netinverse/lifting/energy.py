@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -18,7 +18,7 @@ from netinverse.protocols import Step
 class Fidelity(Protocol):
     """z -> fidelity(z, data), z what enters the last activation; its gradient is 1-Lipschitz."""
 
-    def __call__(self, z: Tensor) -> Tensor: ...
+    def __call__(self, z: Tensor, /) -> Tensor: ...
     def gradient(self, z: Tensor) -> Tensor: ...
 
 
@@ -92,13 +92,14 @@ class LiftedEnergy:
             energy = energy + weight * penalty(u, values[node.inputs[0]])
         return energy
 
-    def gradient(self, block: int, x: Tensor, us: Sequence[Tensor]) -> Tensor:
+    def gradient(self, block: int, x: Tensor, us: Sequence[Tensor], values: Mapping[str, Tensor] | None = None) -> Tensor:
         """The gradient in one block of the part of E that ``prox`` leaves; for ``INPUT`` the gradient in x.
 
-        sum over the children c of lambda_c A_c,l^T (sigma_c(z_c) - u_c), minus lambda_l z_l.
+        sum over the children c of lambda_c A_c,l^T (sigma_c(z_c) - u_c), minus lambda_l z_l. ``values``: the ``affine_values``
+        where they are at hand; read are those of the block, its input and its children.
         """
         name = self._name(block)
-        values = self.affine_values(x, us)
+        values = self.affine_values(x, us) if values is None else values
         gradient = torch.zeros_like(x if block == INPUT else us[block])
         for affine, index in self._children(name):
             z = values[affine.name]

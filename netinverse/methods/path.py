@@ -5,37 +5,64 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from netinverse.methods.method import Step, Try
-from netinverse.problems import InverseProblem
-from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.protocols import SolverState
 from netinverse.solvers.iterate import relative_optimality, solve
 from netinverse.tensors import scatter, select
 
 
+class WeightedProblem(Protocol):
+    """A problem for each sample at its own weight."""
+
+    def select(self, index: Tensor) -> Self: ...
+    def at(self, alpha: Tensor) -> Self: ...
+
+
+class PathState(SolverState, Protocol):
+    """A solver's state that knows what a rule asks for."""
+
+    @property
+    def residual(self) -> Tensor:
+        """||F(x) - data||_2, ``(batch,)``."""
+        ...
+
+
+S = TypeVar("S", bound=PathState)
+
+
+class WarmSolver(Protocol[S]):
+    """A solver that can start from its own state at another weight."""
+
+    def init(self, problem: Any, x: Tensor, warm: S | None = None) -> S: ...
+    def step(self, problem: Any, state: S) -> S: ...
+
+
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(Generic[S]):
     """How well to solve: the solver, the relative tolerance of its optimality, and the most steps."""
 
-    solver: GaussNewton
+    solver: WarmSolver[S]
     tolerance: float
     max_steps: int
 
 
 @dataclass
-class Path:
+class Path(Generic[S]):
     """Solves samples at weights, each from its own last solution, and remembers all that was tried.
 
-    The only object of a method that changes; it lives as long as one ``run``. ``codes`` and ``steps`` are those of each sample's last solve.
+    The only object of a method that changes; it lives as long as one ``run``. ``codes`` are those of each
+    sample's last solve, ``steps`` those of all its solves.
     """
 
-    problem: InverseProblem
-    quick: Accuracy
-    final: Accuracy
-    state: GaussNewtonState
+    problem: WeightedProblem
+    quick: Accuracy[S]
+    final: Accuracy[S]
+    state: S
     on_try: Callable[[Try], None] | None = None
     tried: list[Try] = field(default_factory=list)
     history: list[Step] = field(default_factory=list)
@@ -53,7 +80,7 @@ class Path:
         before = select(self.state, samples)
         start = how.solver.init(problem, before.x, before)
 
-        def record(number: int, index: Tensor, state: GaussNewtonState) -> None:
+        def record(number: int, index: Tensor, state: S) -> None:
             self.history.append(
                 Step(
                     samples=samples[index],

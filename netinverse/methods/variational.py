@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.methods.method import MethodResult, Try
-from netinverse.methods.path import Accuracy, Path
+from netinverse.methods.path import Accuracy, Path, WeightedProblem
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
-from netinverse.problems import InverseProblem
-from netinverse.solvers.gauss_newton import GaussNewton
+from netinverse.problems import InverseProblem, LiftedProblem
+from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
+from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
 from netinverse.solvers.iterate import CONVERGED, status_of
 from netinverse.solvers.status import Status
 from netinverse.tensors import per_sample
@@ -23,16 +25,18 @@ from netinverse.tensors import per_sample
 class Variational:
     """x_alpha in argmin over C of fidelity(x) + alpha R(x).
 
-    formulation: "reduced" minimises over the input by Gauss-Newton; "auto" is the same. The problem is convex where everything before
-    the last activation is affine; then the certificate is a duality gap (global), otherwise a stationarity residual (local).
+    formulation: "reduced" minimises over the input by Gauss-Newton; "auto" is the same. The problem is convex where everything
+    before the last activation is affine; then the certificate is a duality gap (global), otherwise a stationarity residual
+    (local). "lifted" minimises the lifted energy over the input and the activations by block descent, which never differentiates
+    an activation; its certificate is a stationarity residual of that energy.
     """
 
     formulation: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.formulation not in ("auto", "reduced"):
+        if self.formulation not in ("auto", "reduced", "lifted"):
             raise ValueError(
-                f"Variational: formulation is {self.formulation!r}, which is not one of 'auto', 'reduced'. "
+                f"Variational: formulation is {self.formulation!r}, which is not one of 'auto', 'reduced', 'lifted'. "
                 f"'auto' picks what is best for the network."
             )
 
@@ -48,26 +52,64 @@ class Variational:
         max_steps: int | None,
         on_try: Callable[[Try], None] | None = None,
     ) -> MethodResult:
-        rough = max(1e-4, tolerance)
-        quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
-        final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
-        path = Path(problem, quick, final, final.solver.init(problem, start), on_try)
+        form = (_lifted if self.formulation == "lifted" else _reduced)(network, problem, tolerance, max_steps)
+        path = Path(form.problem, form.quick, form.final, form.final.solver.init(form.problem, start), on_try)
         choice = rule.choose(rule_problem, path.solve_at)
-        problem, state = problem.at(choice.alpha), path.state
-        transform = problem.regulariser.transform(tuple(start.shape[1:]))
-        subgradient = transform.adjoint(state.duals[1]) / per_sample(choice.alpha, start)
+        state = path.state
+        dual, continuation = form.read(state, choice.alpha)
         return MethodResult(
             x=state.x,
             alpha=choice.alpha,
             objective=state.objective,
             status=tuple(map(_joint_status, choice.verdict, path.codes.tolist())),
-            certificate=certificate(problem, state.optimality),
+            certificate=form.certificate(state.optimality),
             steps=path.steps,
-            subgradient=subgradient,
-            continuation={"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight},
+            subgradient=problem.regulariser.transform(tuple(start.shape[1:])).adjoint(dual),
+            continuation=continuation,
             tried=tuple(path.tried),
             history=tuple(path.history),
         )
+
+
+@dataclass(frozen=True)
+class _Formulation:
+    """A problem with its solvers; ``read(state, alpha)`` gives p in dg(K x), and what is needed to continue."""
+
+    problem: WeightedProblem
+    quick: Accuracy[Any]
+    final: Accuracy[Any]
+    read: Callable[[Any, Tensor], tuple[Tensor, dict[str, Tensor]]]
+    certificate: Callable[[Tensor], Certificate]
+
+
+def _reduced(network: LiftedNetwork, problem: InverseProblem, tolerance: float, max_steps: int | None) -> _Formulation:
+    rough = max(1e-4, tolerance)
+    quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
+    final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
+
+    def read(state: GaussNewtonState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
+        return state.duals[1] / per_sample(alpha, state.duals[1]), duals
+
+    return _Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality))
+
+
+def _lifted(network: LiftedNetwork, problem: InverseProblem, tolerance: float, max_steps: int | None) -> _Formulation:
+    rough = max(1e-4, tolerance)
+    # The residual settles long after the energy: a rule that sees it too early walks to weights that are far too small.
+    quick = Accuracy(BlockDescent(tolerance=rough), rough / 10, 12)
+    final = Accuracy(BlockDescent(tolerance=tolerance), tolerance, 200 if max_steps is None else max_steps)
+
+    def read(state: BlockDescentState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        blocks = {f"activation_{block}": u for block, u in enumerate(state.us)}
+        return state.dual, {**blocks, "regulariser_dual": state.dual}
+
+    return _Formulation(LiftedProblem.lift(problem, network), quick, final, read, _lifted_certificate)
+
+
+def _lifted_certificate(optimality: Tensor) -> Certificate:
+    meaning = "one sweep of block steps lowers the lifted energy by at most this; local"
+    return Certificate("stationarity", optimality, meaning)
 
 
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
