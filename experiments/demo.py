@@ -28,7 +28,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size(digits=50, settings=Settings(), tolerance=1e-6, folder="out/demo"),
+    "full": Size(digits=50, settings=Settings(), tolerance=1e-4, folder="out/demo"),
     "smoke": Size(digits=4, settings=SMOKE, tolerance=1e-3, folder="out/demo-smoke"),
 }
 

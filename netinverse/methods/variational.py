@@ -121,7 +121,8 @@ def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
     return Certificate(
         "stationarity",
         optimality,
-        "one proximal-gradient step of length 1/||F'(x)||^2 can lower the objective by at most this, to first order; local",
+        "what one proximal-gradient step of length 1/||F'(x)||^2 could still gain, to first order (at a kink of the network with "
+        "the mean gradient around it); local",
     )
 
 

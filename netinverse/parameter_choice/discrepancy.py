@@ -47,8 +47,8 @@ class DiscrepancyPrinciple:
 
     Accepted is every residual between (aim - accuracy) * tau * delta and tau * delta; the search goes for ``aim`` * tau * delta.
     A regularised solution reproduces part of the noise, so its residual should lie a little below that of the truth, which is
-    delta. Where the residual cannot come that low (many more outputs than inputs), the aim becomes tau * delta itself. Where
-    the aim is below ``floor`` times the norm of the data (noise-free data), any residual below that floor is accepted.
+    delta. Where the residual cannot come that low (many more outputs than inputs), the aim becomes tau * delta itself. For
+    exact data, delta = 0, any residual up to ``floor`` times the norm of the data is accepted.
 
     Verdicts: CONVERGED; NOISE_EXCEEDS_DATA where delta is at least the norm of the data; UNREACHABLE where a smaller alpha no
     longer lowers the residual, and it is still above tau * delta.
@@ -75,7 +75,9 @@ class DiscrepancyPrinciple:
         hopeless = (problem.noise_level >= problem.data_norm) & (problem.noise_level > 0)
         floor = self.floor * problem.data_norm
         bound = self.tau * problem.noise_level
-        search = _start(problem.start, torch.maximum(self.aim * bound, floor), torch.maximum(bound, floor), hopeless)
+        exact = problem.noise_level == 0
+        target, bound = torch.where(exact, floor, self.aim * bound), torch.where(exact, floor, bound)
+        search = _start(problem.start, target, bound, hopeless)
         for tries in range(self.max_tries):
             if bool(search.done.all()):
                 break
@@ -97,7 +99,9 @@ class DiscrepancyPrinciple:
         ratio = residual / search.target
         noise_free = search.target >= search.bound
         near = (ratio - 1).abs() <= self.accuracy
-        met = torch.where(noise_free, ratio <= 1, near | ((ratio > 1) & (residual <= search.bound)) if is_final else near)
+        met = torch.where(
+            noise_free, residual <= search.target, near | ((ratio > 1) & (residual <= search.bound)) if is_final else near
+        )
         if is_final:
             done = met | search.given_up
             return replace(

@@ -68,8 +68,9 @@ class PrimalDual:
         x = problem.feasible(x)
         if duals is None:
             duals = tuple(torch.zeros_like(term.image(x)) for term in problem.terms)
-        # A dual point of another problem may lie outside the domain of f*. One prox brings it back.
-        point = Point(x, tuple(prox_conjugate(t.function, q, 1e-3) for t, q in zip(problem.terms, duals, strict=True)))
+        # A dual point of another problem may lie outside the domain of f*. The prox at a vanishing step projects it, and leaves a
+        # point inside where it is.
+        point = Point(x, tuple(prox_conjugate(t.function, q, 1e-9) for t, q in zip(problem.terms, duals, strict=True)))
         value, gap = duality_gap(problem, point.x, point.duals)
         ones = torch.ones_like(value)
         return PrimalDualState(
