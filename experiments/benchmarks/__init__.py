@@ -1,0 +1,1 @@
+"""How good and how fast, beside what else is at hand."""
