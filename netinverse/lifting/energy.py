@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from netinverse.lifting.penalties import Penalty, penalty_of
-from netinverse.networks.graph import LiftedNetwork, Node
+from netinverse.networks.graph import LiftedNetwork
+from netinverse.networks.node import Node
 from netinverse.protocols import Step
 
 
@@ -34,7 +35,7 @@ class LiftedEnergy:
     does not end in a proximal activation, z_out is the output. C_l is Bregman at proximal nodes, quadratic at smooth ones. The
     energy is convex in x and in each proximal block. x (batch, *input_shape), us[l] (batch, *blocks[l].shape).
 
-    Raises ValueError for weights that are not positive, and for a smooth node of several arguments.
+    Raises ValueError for weights that are not positive.
     """
 
     network: LiftedNetwork
@@ -51,12 +52,6 @@ class LiftedEnergy:
                 f"LiftedEnergy: weights is {self.weights}, but must be one positive number or one for each of the {len(blocks)} "
                 f"blocks; a weight of zero would cut the network in two."
             )
-        for node in blocks:
-            if len(node.inputs) != 1:
-                raise ValueError(
-                    f"LiftedEnergy: node {node.name} is a smooth function of {len(node.inputs)} activations, which has no "
-                    f"penalty yet. Use the reduced formulation, which needs none."
-                )
 
     @cached_property
     def _weights(self) -> tuple[float, ...]:
@@ -89,7 +84,7 @@ class LiftedEnergy:
         values = self.affine_values(x, us)
         energy = self.fidelity(values[self._output])
         for node, weight, penalty, u in zip(self.blocks, self._weights, self._penalties, us, strict=True):
-            energy = energy + weight * penalty(u, values[node.inputs[0]])
+            energy = energy + weight * penalty(u, *self._arguments(node, values))
         return energy
 
     def gradient(self, block: int, x: Tensor, us: Sequence[Tensor], values: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -101,18 +96,18 @@ class LiftedEnergy:
         name = self._name(block)
         values = self.affine_values(x, us) if values is None else values
         gradient = torch.zeros_like(x if block == INPUT else us[block])
-        for affine, index in self._children(name):
-            z = values[affine.name]
+        for affine, index, place in self._children(name):
             if index is None:
-                pulled = self.fidelity.gradient(z)
+                pulled = self.fidelity.gradient(values[affine.name])
             else:
-                pulled = self._weights[index] * self._penalties[index].z_gradient(us[index], z)
+                zs = self._arguments(self.blocks[index], values)
+                pulled = self._weights[index] * self._penalties[index].z_gradient(us[index], *zs)[place]
             gradient = gradient + affine.map_from(name).adjoint(pulled)
         if name == self._output:  # the network ends in this smooth block
             gradient = gradient + self.fidelity.gradient(values[name])
         if block != INPUT:
-            z = values[self.blocks[block].inputs[0]]
-            gradient = gradient + self._weights[block] * self._penalties[block].u_gradient(z)
+            zs = self._arguments(self.blocks[block], values)
+            gradient = gradient + self._weights[block] * self._penalties[block].u_gradient(*zs)
         return gradient
 
     def prox(self, block: int, v: Tensor, step: Step) -> Tensor:
@@ -132,7 +127,7 @@ class LiftedEnergy:
         for block in range(INPUT, len(self.blocks)):
             name = self._name(block)
             curvature = 1.0 if name == self._output else 0.0
-            for affine, index in self._children(name):
+            for affine, index, _ in self._children(name):
                 weight = 1.0 if index is None else self._weights[index]
                 curvature += weight * affine.map_from(name).norm_bound() ** 2
             sizes.append(1.0 / curvature if curvature > 0 else 1.0)
@@ -141,11 +136,20 @@ class LiftedEnergy:
     def _name(self, block: int) -> str:
         return self.network.input_name if block == INPUT else self.blocks[block].name
 
-    def _children(self, name: str) -> list[tuple[Node, int | None]]:
-        """The affine nodes that take ``name``, each with the block that takes their value; None stands for the fidelity."""
-        pairs: list[tuple[Node, int | None]] = []
+    @staticmethod
+    def _arguments(node: Node, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """z_l: one for a proximal node, one for each argument of a smooth one."""
+        return tuple(values[name] for name in node.inputs)
+
+    def _children(self, name: str) -> list[tuple[Node, int | None, int]]:
+        """The affine nodes that take ``name``, each with the block that takes their value and its place among the arguments.
+
+        None instead of a block stands for the fidelity.
+        """
+        pairs: list[tuple[Node, int | None, int]] = []
         for affine in self.network.nodes:
             if affine.kind == "affine" and name in affine.inputs:
-                pairs += [(affine, i) for i, node in enumerate(self.blocks) if affine.name in node.inputs]
-                pairs += [(affine, None)] if affine.name == self._output else []
+                for i, node in enumerate(self.blocks):
+                    pairs += [(affine, i, place) for place, z in enumerate(node.inputs) if z == affine.name]
+                pairs += [(affine, None, 0)] if affine.name == self._output else []
         return pairs

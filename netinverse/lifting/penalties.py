@@ -8,21 +8,21 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from netinverse.networks.graph import Node
+from netinverse.networks.node import Node
 from netinverse.protocols import Potential, Step
 from netinverse.tensors import inner, per_sample, total
 
 
 class Penalty(Protocol):
-    """C(u, z): zero exactly where u is the activation of z.
+    """C(u, z): zero exactly where u is the activation of z; a smooth node may have several z.
 
     Split for a proximal-gradient step in u: C(u, z) = nonsmooth(u) - <u, z> + terms without u, where ``u_gradient`` is the
     gradient of the part that ``prox`` leaves.
     """
 
-    def __call__(self, u: Tensor, z: Tensor) -> Tensor: ...
-    def z_gradient(self, u: Tensor, z: Tensor) -> Tensor: ...
-    def u_gradient(self, z: Tensor) -> Tensor: ...
+    def __call__(self, u: Tensor, *z: Tensor) -> Tensor: ...
+    def z_gradient(self, u: Tensor, *z: Tensor) -> tuple[Tensor, ...]: ...
+    def u_gradient(self, *z: Tensor) -> Tensor: ...
     def prox(self, v: Tensor, step: Step) -> Tensor: ...
 
 
@@ -35,14 +35,14 @@ class BregmanPenalty:
 
     potential: Potential
 
-    def __call__(self, u: Tensor, z: Tensor) -> Tensor:
-        return self.potential.penalty(u, z)
+    def __call__(self, u: Tensor, *z: Tensor) -> Tensor:
+        return self.potential.penalty(u, z[0])
 
-    def z_gradient(self, u: Tensor, z: Tensor) -> Tensor:
-        return self.potential.prox(z) - u
+    def z_gradient(self, u: Tensor, *z: Tensor) -> tuple[Tensor, ...]:
+        return (self.potential.prox(z[0]) - u,)
 
-    def u_gradient(self, z: Tensor) -> Tensor:
-        return -z
+    def u_gradient(self, *z: Tensor) -> Tensor:
+        return -z[0]
 
     def prox(self, v: Tensor, step: Step) -> Tensor:
         """argmin_u step (1/2||u||^2 + Psi(u)) + 1/2||u - v||^2 = prox of step/(1 + step) Psi at v/(1 + step)."""
@@ -52,25 +52,24 @@ class BregmanPenalty:
 
 @dataclass(frozen=True, eq=False)
 class QuadraticPenalty:
-    """C(u, z) = 1/2||u - s(z)||^2 for a differentiable s; gradient in z: s'(z)^T (s(z) - u).
+    """C(u, z) = 1/2||u - s(z)||^2 for a differentiable s of one or several z; gradient in z: s'(z)^T (s(z) - u).
 
     MAC-QP: Carreira-Perpinan and Wang, AISTATS 2014.
     """
 
     node: Node
 
-    def __call__(self, u: Tensor, z: Tensor) -> Tensor:
-        return total((u - self.node(z)).square()) / 2
+    def __call__(self, u: Tensor, *z: Tensor) -> Tensor:
+        return total((u - self.node(*z)).square()) / 2
 
-    def z_gradient(self, u: Tensor, z: Tensor) -> Tensor:
+    def z_gradient(self, u: Tensor, *z: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
-            point = z.detach().requires_grad_(True)
-            value = self.node(point)
-            (gradient,) = torch.autograd.grad(inner(value, (value - u).detach()).sum(), point)
-        return gradient
+            points = tuple(part.detach().requires_grad_(True) for part in z)
+            value = self.node(*points)
+            return torch.autograd.grad(inner(value, (value - u).detach()).sum(), points, materialize_grads=True)
 
-    def u_gradient(self, z: Tensor) -> Tensor:
-        return -self.node(z)
+    def u_gradient(self, *z: Tensor) -> Tensor:
+        return -self.node(*z)
 
     def prox(self, v: Tensor, step: Step) -> Tensor:
         return v / (1.0 + per_sample(step, v))

@@ -6,4 +6,4 @@ from netinverse.networks.derivative import NetworkOutput as NetworkOutput
 from netinverse.networks.derivative import PreActivation as PreActivation
 from netinverse.networks.files import load_network as load_network
 from netinverse.networks.graph import LiftedNetwork as LiftedNetwork
-from netinverse.networks.graph import Node as Node
+from netinverse.networks.node import Node as Node

@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from netinverse.networks.graph import LiftedNetwork, Node
+from netinverse.networks.graph import LiftedNetwork
+from netinverse.networks.node import Node
+from netinverse.networks.program import Instruction, Program, Ref
 from netinverse.protocols import LinearMap
 from netinverse.prox.scalar import Separable
 from netinverse.tensors import Derivative
@@ -49,7 +51,7 @@ def _linearise(network: LiftedNetwork, target: Node, x: Tensor) -> tuple[Tensor,
     if all(node.kind == "affine" or isinstance(node.potential, Separable) for node in upto):
         walk = NetworkDerivative(network, upto, x)
         return walk.value, walk
-    derivative = Derivative(lambda v: network.values(v)[target.name], x)
+    derivative = Derivative(lambda v: network.values(v, target.name)[target.name], x)
     return derivative.value, derivative
 
 
@@ -61,36 +63,47 @@ class NetworkDerivative:
     """
 
     def __init__(self, network: LiftedNetwork, nodes: tuple[Node, ...], x: Tensor) -> None:
-        self._nodes, self._input_name = nodes, network.input_name
+        self._network, self._target = network, nodes[-1].name
+        self._bends = {node.name: node for node in nodes if node.kind != "affine"}
         with torch.enable_grad():
             self._x = x.detach().requires_grad_(True)
-            values = {network.input_name: self._x}
-            for node in nodes:
-                values[node.name] = node(*(values[name] for name in node.inputs))
-        self._recorded = values[nodes[-1].name]
+            values = network.values(self._x, self._target, *(node.inputs[0] for node in self._bends.values()))
+        self._recorded = values[self._target]
         self._values = {name: value.detach() for name, value in values.items()}
         self.value = self._recorded.detach()
 
     @cached_property
+    def _tangents(self) -> Program:
+        """The program of the network with each activation replaced by the product with its slope."""
+        program = self._network.program(self._target)
+        return Program(tuple(map(self._tangent, program.instructions)), program.outputs)
+
+    def _tangent(self, instruction: Instruction) -> Instruction:
+        node = self._bends.get(instruction.name)
+        if node is None:
+            return instruction
+        return Instruction(node.name, torch.mul, (Ref(_slope(node.name)), Ref(node.inputs[0])))
+
+    @cached_property
     def _slopes(self) -> dict[str, Tensor]:
         slopes = {}
-        for node in self._nodes:
-            if node.kind != "affine":
-                with torch.enable_grad():
-                    z = self._values[node.inputs[0]].requires_grad_(True)
-                    (slopes[node.name],) = torch.autograd.grad(node(z).sum(), z)
+        for node in self._bends.values():
+            with torch.enable_grad():
+                z = self._values[node.inputs[0]].requires_grad_(True)
+                (slopes[_slope(node.name)],) = torch.autograd.grad(node(z).sum(), z)
         return slopes
 
     def __call__(self, x: Tensor) -> Tensor:
+        given = {**self._network.given(x), **self._slopes, self._network.input_name: x}
         with torch.no_grad():
-            tangents = {self._input_name: x}
-            for node in self._nodes:
-                inputs = tuple(tangents[name] for name in node.inputs)
-                tangents[node.name] = node.linear(*inputs) if node.kind == "affine" else self._slopes[node.name] * inputs[0]
-        return tangents[self._nodes[-1].name]
+            return self._tangents.run(given, x, linear=True)[self._target]
 
     def adjoint(self, y: Tensor) -> Tensor:
         if not self._recorded.requires_grad:
             return torch.zeros_like(self._x)
         (out,) = torch.autograd.grad(self._recorded, self._x, y, retain_graph=True, materialize_grads=True)
         return out
+
+
+def _slope(name: str) -> str:
+    return f"{name}.slope"

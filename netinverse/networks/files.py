@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
-from netinverse.networks.capture import _quiet, lift
+from netinverse.networks.capture import lift
+from netinverse.networks.export import quiet
 from netinverse.networks.graph import LiftedNetwork
 
 
@@ -40,7 +41,7 @@ def load_program(path: str | PathLike[str]) -> ExportedProgram:
         )
     content = file.read_bytes()
     _refuse_code(file, content)
-    with _quiet():
+    with quiet():
         return torch.export.load(io.BytesIO(content))
 
 

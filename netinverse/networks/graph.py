@@ -3,88 +3,17 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netinverse.networks.program import BATCH, Instruction, run
-from netinverse.operators.linear import norm_bound
+from netinverse.networks.node import Node
+from netinverse.networks.program import BATCH, Instruction, Program, needed_for
+from netinverse.networks.summary import summary
 from netinverse.protocols import Potential
 from netinverse.prox import Zero
-
-Kind = Literal["affine", "proximal", "smooth"]
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """output = program(inputs): affine, sigma = prox_Psi of its one input, or any other torch function ("smooth").
-
-    ``shape`` and ``input_shapes`` are without the batch. ``inputs`` names earlier nodes, or ``network.input_name``. The tensors
-    of the program are looked up in ``network``, so that it can be moved, converted and trained.
-    """
-
-    name: str
-    kind: Kind
-    inputs: tuple[str, ...]
-    shape: tuple[int, ...]
-    input_shapes: tuple[tuple[int, ...], ...]
-    program: tuple[Instruction, ...]
-    output: str
-    network: LiftedNetwork
-    potential: Potential | None = None
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The value of the node, (batch, *shape)."""
-        return self.potential.prox(inputs[0]) if self.potential is not None else self._run(inputs, linear=False)
-
-    __call__ = forward
-
-    def linear(self, *inputs: Tensor) -> Tensor:
-        """The linear part of an affine node: A(x) - A(0), computed without the offset."""
-        return self._run(inputs, linear=True)
-
-    def adjoint(self, y: Tensor) -> tuple[Tensor, ...]:
-        """The adjoint of the linear part, one tensor for each input."""
-        with torch.enable_grad():
-            zeros = tuple(y.new_zeros((y.shape[0], *shape)).requires_grad_(True) for shape in self.input_shapes)
-            value = self.linear(*zeros)
-            if not value.requires_grad:
-                return tuple(z.detach() for z in zeros)
-            return tuple(g.detach() for g in torch.autograd.grad(value, zeros, y, materialize_grads=True))
-
-    def map_from(self, name: str) -> NodeMap:
-        """The linear part of an affine node in one of its inputs, the others at zero."""
-        return NodeMap(self, self.inputs.index(name))
-
-    def _run(self, inputs: Sequence[Tensor], *, linear: bool) -> Tensor:
-        values = {**self.network.tensors(), **dict(zip(self.inputs, inputs, strict=True)), BATCH: inputs[0].shape[0]}
-        return run(self.program, values, self.output, inputs[0], linear=linear)
-
-
-@dataclass(frozen=True, eq=False)
-class NodeMap:
-    """K = the linear part of an affine node in one input."""
-
-    node: Node
-    position: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        shapes = self.node.input_shapes
-        inputs = tuple(x if i == self.position else x.new_zeros((x.shape[0], *shape)) for i, shape in enumerate(shapes))
-        return self.node.linear(*inputs)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self.node.adjoint(y)[self.position]
-
-    def norm_bound(self, seed: int = 0) -> float:
-        """A safe upper bound of ||K||; see ``netinverse.operators.linear.norm_bound``."""
-        network = self.node.network
-        x_like = torch.zeros((1, *self.node.input_shapes[self.position]), dtype=network.dtype, device=network.device)
-        return float(norm_bound(self, x_like, seed))
 
 
 class LiftedNetwork(nn.Module):
@@ -101,6 +30,7 @@ class LiftedNetwork(nn.Module):
         self.input_name = input_name
         self.input_shape = input_shape
         self.nodes = ()
+        self._programs: dict[tuple[str, ...], Program] = {}
         self._own_dtype = dtype
         for name, tensor in tensors.items():
             if isinstance(tensor, nn.Parameter):
@@ -137,15 +67,30 @@ class LiftedNetwork(nn.Module):
         potential = self.nodes[-1].potential
         return Zero() if potential is None else potential
 
-    def values(self, x: Tensor) -> dict[str, Tensor]:
-        """The value of every node and of the input, by name."""
-        values = {self.input_name: x}
+    def given(self, x: Tensor) -> dict[str, Any]:
+        """What the programs take besides their inputs."""
+        return {**self.tensors(), BATCH: x.shape[0]}
+
+    def program(self, *outputs: str) -> Program:
+        """One program for all nodes up to ``outputs``. Nodes that share an affine operator compute it once."""
+        if outputs in self._programs:
+            return self._programs[outputs]
+        found: dict[str, Instruction] = {}
         for node in self.nodes:
-            values[node.name] = node(*(values[name] for name in node.inputs))
-        return values
+            for instruction in node.instructions:
+                found.setdefault(instruction.name, instruction)
+        needed = needed_for(outputs, found, {self.input_name})
+        self._programs[outputs] = Program(tuple(i for name, i in found.items() if name in needed), outputs)
+        return self._programs[outputs]
+
+    def values(self, x: Tensor, *names: str) -> dict[str, Tensor]:
+        """The values of these nodes, or of all nodes and the input, by name."""
+        program = self.program(*(names or (self.input_name, *(node.name for node in self.nodes))))
+        return program.run({**self.given(x), self.input_name: x}, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.values(x)[self.nodes[-1].name]
+        name = self.nodes[-1].name
+        return self.values(x, name)[name]
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:
         """(u_1, ..., u_L), the outputs of the proximal and smooth nodes."""
@@ -155,7 +100,8 @@ class LiftedNetwork(nn.Module):
     def pre_activation(self, x: Tensor) -> Tensor:
         """z with network(x) = prox_Psi(z), Psi the ``output_potential``: what enters the last activation, else the output."""
         last = self.nodes[-1]
-        return self.values(x)[last.inputs[0] if last.kind == "proximal" else last.name]
+        name = last.inputs[0] if last.kind == "proximal" else last.name
+        return self.values(x, name)[name]
 
     def astype(self, dtype: torch.dtype) -> LiftedNetwork:
         """A copy in ``dtype`` that shares nothing with this network and needs no gradients."""
@@ -168,15 +114,5 @@ class LiftedNetwork(nn.Module):
         return converted.to(dtype).requires_grad_(False)
 
     def summary(self) -> str:
-        """A text table of the nodes."""
-        rows = [("node", "kind", "activation", "shape", "inputs")]
-        rows += [(self.input_name, "input", "", str(self.input_shape), "")]
-        for node in self.nodes:
-            what = type(node.potential).__name__ if node.potential is not None else ""
-            rows.append((node.name, node.kind, what, str(node.shape), ", ".join(node.inputs)))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "-" * (sum(widths) + 8))
-        count = sum(math.prod(p.shape) for p in self.parameters())
-        exact = "exactly lifted" if self.is_exactly_lifted else "not exactly lifted: smooth nodes are penalised quadratically"
-        return "\n".join([*lines, f"{len(self.hidden)} activations, {count} parameters, {self.dtype}; {exact}"])
+        """A text table of the nodes, and why a node is smooth."""
+        return summary(self)

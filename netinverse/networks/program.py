@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,9 +35,19 @@ class Instruction:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     offsets: frozenset[int] = frozenset()
 
-    @property
+    @cached_property
     def refs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_refs((self.args, dict(self.kwargs)))))
+
+    def __call__(self, values: Mapping[str, Any], like: Tensor, *, linear: bool = False) -> Any:
+        """The value; with ``linear`` without the offsets."""
+        args = [_resolve(a, values, like) for a in self.args]
+        if linear and self.offsets:
+            if args and isinstance(args[0], list):
+                args[0] = [_without(a) if i in self.offsets else a for i, a in enumerate(args[0])]
+            else:
+                args = [_without(a) if i in self.offsets else a for i, a in enumerate(args)]
+        return self.target(*args, **{k: _resolve(v, values, like) for k, v in self.kwargs.items()})
 
 
 def _refs(value: Any) -> list[str]:
@@ -49,11 +60,16 @@ def _refs(value: Any) -> list[str]:
     return []
 
 
-def _resolve(value: Any, values: Mapping[str, Any]) -> Any:
+def _resolve(value: Any, values: Mapping[str, Any], like: Tensor) -> Any:
+    """``value`` with names looked up. Floating dtypes and devices are those of ``like``: a network can be moved and converted."""
     if isinstance(value, Ref):
         return values[value.name]
     if isinstance(value, list | tuple):
-        return [_resolve(part, values) for part in value]
+        return [_resolve(part, values, like) for part in value]
+    if isinstance(value, torch.dtype) and value.is_floating_point:
+        return like.dtype
+    if isinstance(value, torch.device):
+        return like.device
     return value
 
 
@@ -64,28 +80,47 @@ def _without(value: Any) -> Any:
     return None if value is None else type(value)(0)
 
 
-def _arguments(instruction: Instruction, values: Mapping[str, Any], linear: bool) -> list[Any]:
-    args = [_resolve(a, values) for a in instruction.args]
-    if linear and instruction.offsets:
-        if args and isinstance(args[0], list):
-            args[0] = [_without(a) if i in instruction.offsets else a for i, a in enumerate(args[0])]
-        else:
-            args = [_without(a) if i in instruction.offsets else a for i, a in enumerate(args)]
-    return args
+@dataclass(frozen=True)
+class Program:
+    """Instructions in order, and the names of the values that are wanted of them."""
+
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[str, ...]
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """The names that must be given: what no instruction computes."""
+        made = {i.name for i in self.instructions}
+        names = [name for i in self.instructions for name in i.refs] + list(self.outputs)
+        return tuple(name for name in dict.fromkeys(names) if name not in made)
+
+    @cached_property
+    def _released(self) -> tuple[tuple[str, ...], ...]:
+        """After each instruction the values that nothing needs any more."""
+        last = {name: k for k, i in enumerate(self.instructions) for name in (i.name, *i.refs)}
+        kept = {*self.outputs, *self.free}
+        return tuple(
+            tuple(name for name in (i.name, *i.refs) if last[name] == k and name not in kept)
+            for k, i in enumerate(self.instructions)
+        )
+
+    def run(self, values: Mapping[str, Any], like: Tensor, *, linear: bool = False) -> dict[str, Tensor]:
+        """The values of ``outputs``; with ``linear`` each affine instruction without its offset."""
+        env = {name: values[name] for name in self.free}
+        for instruction, released in zip(self.instructions, self._released, strict=True):
+            env[instruction.name] = instruction(env, like, linear=linear)
+            for name in released:
+                env.pop(name, None)
+        return {name: env[name] for name in self.outputs}
 
 
-def run(program: Sequence[Instruction], values: Mapping[str, Any], output: str, like: Tensor, *, linear: bool = False) -> Tensor:
-    """The value of ``output`` after the instructions; with ``linear`` without every offset.
-
-    ``like`` gives device and dtype to the instructions that create tensors, so that a network can be moved and converted.
-    """
-    env = dict(values)
-    for instruction in program:
-        kwargs = {k: _resolve(v, env) for k, v in instruction.kwargs.items()}
-        if kwargs.get("device") is not None:
-            kwargs["device"] = like.device
-        if isinstance(kwargs.get("dtype"), torch.dtype) and kwargs["dtype"].is_floating_point:
-            kwargs["dtype"] = like.dtype
-        env[instruction.name] = instruction.target(*_arguments(instruction, env, linear), **kwargs)
-    result: Tensor = env[output]
-    return result
+def needed_for(outputs: Iterable[str], instructions: Mapping[str, Instruction], given: Sequence[str] | set[str]) -> set[str]:
+    """The names of the instructions that lead from the values ``given`` to ``outputs``."""
+    found: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name not in given and name in instructions and name not in found:
+            found.add(name)
+            waiting += instructions[name].refs
+    return found

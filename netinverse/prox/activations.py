@@ -12,6 +12,7 @@ from netinverse.protocols import Potential
 from netinverse.prox.entropies import LogisticEntropy, TanhEntropy
 from netinverse.prox.indicators import Box, NonNegative
 from netinverse.prox.norms import L1, NonNegativeL1, Zero
+from netinverse.prox.prelu import PReLUPotential
 from netinverse.prox.rectifiers import ELUPotential, ISRLUPotential, LeakyReLUPotential
 from netinverse.prox.sigmoids import ArctanPotential, InverseSquareRootPotential, SoftsignPotential
 from netinverse.prox.simplex_entropy import SimplexEntropy
@@ -59,6 +60,14 @@ def _leaky_relu(negative_slope: float = 0.01) -> ScaledActivation | None:
         return ScaledActivation(LeakyReLUPotential(a))
     # a times a rectifier with slope 1 left and 1/a right of 0: reflect it.
     return ScaledActivation(LeakyReLUPotential(1 / a), factor=-a, inner_scale=-1.0)
+
+
+def _prelu(weight: float | Tensor = 0.25) -> ScaledActivation | None:
+    """One slope, or one for each channel, which stay the tensor they are."""
+    if not isinstance(weight, Tensor):
+        return _leaky_relu(weight)
+    fits = bool(((weight > 0) & (weight <= 1)).all())
+    return ScaledActivation(PReLUPotential(weight)) if fits else None
 
 
 def _elu(alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> ScaledActivation | None:
@@ -115,7 +124,8 @@ ACTIVATIONS: dict[str, Callable[..., ScaledActivation | None]] = {
     "relu": _plain(NonNegative()),
     "relu6": lambda: _clip(0.0, 6.0),
     "leaky_relu": _leaky_relu,
-    "prelu": lambda weight=0.25: _leaky_relu(weight),
+    "prelu": _prelu,
+    "rrelu": lambda lower=1 / 8, upper=1 / 3, training=False: _leaky_relu(0.5 * (lower + upper)),
     "hardtanh": lambda min_val=-1.0, max_val=1.0: _clip(min_val, max_val),
     "hardsigmoid": lambda: ScaledActivation(Box(0.0, 1.0), inner_scale=1 / 6, inner_shift=0.5),
     "clip": lambda min=None, max=None: _clip(min, max),
@@ -163,7 +173,7 @@ NOT_PROXIMAL = {
     "threshold": "it jumps where its two branches differ",
     "softmax": "axis 0 counts the samples, which must not share a simplex",
     "leaky_relu": "it falls for a negative slope",
-    "prelu": "it falls for a negative slope",
+    "prelu": "it falls for a negative slope, or is steeper than 1",
 }
 
 

@@ -17,21 +17,24 @@ def activation_of_aten(target: Any, args: Sequence[Any] = (), kwargs: Mapping[st
     """The ScaledActivation that an ATen operator computes, or None if it is no scaled proximal map.
 
     ``target``: an overload (``torch.ops.aten.relu.default``) or its name (``"relu"``, ``"aten.relu.default"``).
-    ``args``, ``kwargs``: what follows the input tensor in the call, without it. Numbers only: a bound or a slope that is a tensor
-    gives None, except one with a single element.
+    ``args``, ``kwargs``: what follows the input tensor in the call, without it. Numbers only: a bound that is a tensor
+    gives None, except one with a single element; the slopes of a PReLU stay the tensor they are.
     """
     name = canonical(str(target))
     build = ACTIVATIONS.get(name)
     if build is None or name in {"identity", "linear"}:
         return None
-    values = [_number(value) for value in args]
-    named = {key: _number(value) for key, value in (kwargs or {}).items()}
+    number = _same if name == "prelu" else _number  # its slopes may be a parameter
+    values = [number(value) for value in args]
+    named = {key: number(value) for key, value in (kwargs or {}).items()}
     try:
         inspect.signature(build).bind(*values, **named)
     except TypeError:
         return None
     everything = [*values, *named.values()]
-    if name not in {"softmax", "softmin"} and not all(value is None or isinstance(value, (int, float)) for value in everything):
+    if name not in {"softmax", "softmin", "prelu"} and not all(
+        value is None or isinstance(value, (int, float)) for value in everything
+    ):
         return None
     try:
         return build(*values, **named)
@@ -41,6 +44,10 @@ def activation_of_aten(target: Any, args: Sequence[Any] = (), kwargs: Mapping[st
 
 def _number(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _softmax_axis(module: nn.Module) -> int:
@@ -53,7 +60,7 @@ _MODULES: dict[type[nn.Module], Callable[[Any], tuple[str, dict[str, Any]]]] = {
     nn.ReLU: lambda m: ("relu", {}),
     nn.ReLU6: lambda m: ("relu6", {}),
     nn.LeakyReLU: lambda m: ("leaky_relu", {"negative_slope": m.negative_slope}),
-    nn.PReLU: lambda m: ("prelu", {"weight": _single_slope(m)}),
+    nn.PReLU: lambda m: ("prelu", {"weight": m.weight}),
     nn.RReLU: lambda m: ("leaky_relu", {"negative_slope": 0.5 * (m.lower + m.upper)}),
     nn.Hardtanh: lambda m: ("hardtanh", {"min_val": m.min_val, "max_val": m.max_val}),
     nn.Hardsigmoid: lambda m: ("hardsigmoid", {}),
@@ -76,15 +83,6 @@ _MODULES: dict[type[nn.Module], Callable[[Any], tuple[str, dict[str, Any]]]] = {
     nn.Hardswish: lambda m: ("hardswish", {}),
     nn.Hardshrink: lambda m: ("hardshrink", {}),
 }
-
-
-def _single_slope(module: nn.PReLU) -> float:
-    if module.weight.numel() != 1:
-        raise ValueError(
-            f"potential_of: this PReLU has {module.weight.numel()} slopes, but a potential here has one slope for all entries. "
-            f"Use one nn.PReLU(1) per group of channels, or a LeakyReLU."
-        )
-    return float(module.weight.detach().item())
 
 
 def potential_of(activation: str | nn.Module | Callable[..., Any]) -> Potential:

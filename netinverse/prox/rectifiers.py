@@ -88,9 +88,9 @@ class Rectifier(Separable):
         return torch.where(p < 0, self.left_antiderivative(t) - 0.5 * self.left(t).square(), right)
 
 
-def linear_penalty(u: Tensor, z: Tensor, slope: float) -> Tensor:
+def linear_penalty(u: Tensor, z: Tensor, slope: float | Tensor) -> Tensor:
     """(u - slope z)^2/(2 slope), the product taken exactly."""
-    product, error = two_product(z, torch.full_like(z, slope))
+    product, error = two_product(z, torch.as_tensor(slope, dtype=z.dtype, device=z.device).expand_as(z))
     return 0.5 * accurate_sum(u, -product, -error).square() / slope
 
 
