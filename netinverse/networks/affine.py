@@ -64,13 +64,13 @@ def affine_offsets(
     if name in _PRODUCTS:
         return _NONE if len(moving) == 1 else None
     if name in _SUMS:
-        return (_NONE if 0 in moving else frozenset({0})) if len(moving & {1, 2}) <= 1 else None
+        if not moving <= {0, 1, 2} or {1, 2} <= moving:
+            return None
+        return frozenset({0} - moving if moving & {1, 2} else {1})  # without its first factor the product is zero
     if name in _SCATTERED:
         return frozenset({0, 1} - moving) if moving <= {0, 1} else None
     if name == "index_put":
         return frozenset({0, 2} - moving) if moving <= {0, 2} else None
-    if name == "copy":  # its first argument gives no more than the shape
-        return _NONE if 1 in moving else frozenset({1})
     if name == "einsum":
         return _NONE if moving == {1} and sum(map(variable, args[1])) == 1 else None
     return _in_first(target, name, args, variable, kwargs or {}) if moving == {0} else None
@@ -87,7 +87,7 @@ def _in_first(
     if name in _NORMALISED:
         flag = _NORMALISED[name]
         return frozenset({2, 3}) if flag is None or not args[flag] else None
-    if name in {"to", "_to_copy", "type_as"}:
+    if name in {"to", "_to_copy"}:
         types = [a for a in (*args[1:], *kwargs.values()) if isinstance(a, torch.dtype)]
         return _NONE if all(t.is_floating_point for t in types) else None
     if name in {"div", "divide", "true_divide"}:

@@ -127,7 +127,7 @@ class _Reader:
             close = difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names[-5:]
             raise ValueError(
                 f"lift: output is {name!r}, but no operator of the model runs in a module of this name. Names like it: "
-                f"{', '.join(map(repr, close))}; all are listed by model.namedmodules_in()."
+                f"{', '.join(map(repr, close))}; all are listed by model.named_modules()."
             )
         return found[-1]
 
@@ -172,8 +172,10 @@ class _Reader:
         if name in _FILLED and self.build.is_variable(args[0]):
             value = args[-1] if _FILLED[name] is None else _FILLED[name]
             return self._full(node, value)
-        if name == "detach":  # the derivative does not end here
-            return Instruction(node.name, torch.ops.aten.alias.default, args)
+        if name == "detach" or (name == "type_as" and _same_dtype(node)):  # the derivative does not end here
+            return Instruction(node.name, torch.ops.aten.alias.default, args[:1])
+        if name == "copy":  # its first argument gives no more than the shape
+            return Instruction(node.name, torch.ops.aten.expand.default, (args[1], self._size(node)))
         if name in _RESHAPES:
             target = torch.ops.aten.expand.default if name == "expand" else torch.ops.aten.reshape.default
             return Instruction(node.name, target, (args[0], self._free(node, args[1]), *args[2:]), kwargs)
@@ -190,8 +192,13 @@ class _Reader:
 
     def _full(self, node: fx.Node, value: Any) -> Instruction:
         like = node.meta["val"]
-        size = [Ref(BATCH), *like.shape[1:]]
-        return Instruction(node.name, torch.ops.aten.full.default, (size, value), {"dtype": like.dtype, "device": like.device})
+        options = {"dtype": like.dtype, "device": like.device}
+        return Instruction(node.name, torch.ops.aten.full.default, (self._size(node), value), options)
+
+    def _size(self, node: fx.Node) -> list[Any]:
+        """The shape of a value, with the batch free wherever it stands; where the program fixed it, on the first axis."""
+        shape = enumerate(node.meta["val"].shape)
+        return [Ref(BATCH) if str(n) == str(self._batch) and (i == 0 or not isinstance(n, int)) else n for i, n in shape]
 
     def _free(self, node: fx.Node, sizes: Any) -> Any:
         """Sizes in which the batch of a program that was exported for one batch size is free again."""
@@ -209,6 +216,11 @@ def _ancestors(node: fx.Node, composed: Composed) -> set[fx.Node]:
         found.update(new)
         waiting += new
     return found
+
+
+def _same_dtype(node: fx.Node) -> bool:
+    """True where a cast changes nothing."""
+    return all(isinstance(a, fx.Node) and a.meta["val"].dtype == node.meta["val"].dtype for a in node.args)
 
 
 def _same(value: int) -> int:

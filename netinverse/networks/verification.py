@@ -37,7 +37,9 @@ def check_agreement(network: LiftedNetwork, model: nn.Module, output: str | None
     """The lifted network equals the model, or the value of its inner module ``output`` at its last call, at random inputs."""
     probes = _probes(network)
     found: list[Tensor] = []
-    handle = None if output is None else model.get_submodule(output).register_forward_hook(lambda _, __, y: found.append(y))
+    handle = (
+        None if output is None else model.get_submodule(output).register_forward_hook(lambda _, __, y: found.append(y.clone()))
+    )
     try:
         with torch.no_grad():
             whole = model(probes.clone())

@@ -50,6 +50,7 @@ SEPARABLE: list[Any] = [
 POTENTIALS = [
     *SEPARABLE,
     px.Box(*_BOUNDS),
+    px.PReLUPotential(torch.tensor([0.2, 1.0, 0.6])),
     px.GroupL21(),
     px.GroupL21(1, 0.4),
     px.Simplex(),
@@ -299,6 +300,10 @@ def _errors() -> list[tuple[Any, str]]:
         (lambda: px.L1(0.0), r"L1: weight is 0.0, but must be positive .* Zero\(\)"),
         (lambda: px.GroupL21(0), "GroupL21: axis is 0, but axis 0 counts the samples"),
         (lambda: px.Huber(width=-1.0), "Huber: width is -1.0"),
+        (
+            lambda: px.PReLUPotential(torch.tensor([0.5, 0.0])),
+            r"PReLUPotential: slopes lie in \[0, 0.5\], but must lie in \(0, 1\]",
+        ),
         (lambda: px.LeakyReLUPotential(1.5), r"LeakyReLUPotential: negative_slope is 1.5, but must lie in \(0, 1\]"),
         (lambda: px.ELUPotential(2.0), "ELUPotential: alpha is 2.0.*Divide the activation by its largest slope"),
         (lambda: px.SoftplusPotential(0.0), "SoftplusPotential: beta is 0.0"),
