@@ -67,11 +67,13 @@ def _huber(width: float, weight: float) -> tuple[Callable[[Any], Any], Callable[
     )
 
 
+_SLOPE = torch.tensor([0.2])
+
 # fmt: off
 ROWS = [
     Row("identity", px.Zero(), lambda x: 0, lambda z: z**2 / 2, lambda z: z),
     Row("relu", px.NonNegative(), lambda x: 0, lambda z: max(0, z) ** 2 / 2, torch.relu),
-    Row("prelu", px.PReLUPotential(torch.tensor([0.2])), *_leaky(float(torch.tensor(0.2))), lambda z: torch.where(z > 0, z, float(torch.tensor(0.2)) * z)),
+    Row("prelu", px.PReLUPotential(_SLOPE), *_leaky(_SLOPE.item()), lambda z: torch.where(z > 0, z, _SLOPE.item() * z)),
     Row("leaky", px.LeakyReLUPotential(0.2), *_leaky(0.2), lambda z: torch.nn.functional.leaky_relu(z, 0.2)),
     Row(
         "soft",
