@@ -36,10 +36,15 @@ class Term:
 
 @dataclass(frozen=True)
 class CompositeProblem:
-    """min over x in C of sum_i f_i(K_i x + c_i), with f_i convex and C the set of a constraint (None: the whole space)."""
+    """min over x in C of sum_i f_i(K_i x + c_i), with f_i convex and C the set of a constraint (None: the whole space).
+
+    scale: (batch,) or one number, how large the entries of x are to an order of magnitude. Where C is unbounded, a duality gap
+    looks twice as far as the larger of it and the entries of x.
+    """
 
     terms: tuple[Term, ...]
     constraint: ProximalFunction | None
+    scale: Tensor | float = 1.0
 
     def feasible(self, x: Tensor) -> Tensor:
         return x if self.constraint is None else self.constraint.prox(x)

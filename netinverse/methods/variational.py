@@ -15,6 +15,7 @@ from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
+from netinverse.solvers.convex import Convex, ConvexState
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
 from netinverse.solvers.iterate import CONVERGED, status_of
 from netinverse.solvers.status import Status
@@ -25,10 +26,11 @@ from netinverse.tensors import per_sample
 class Variational:
     """x_alpha in argmin over C of fidelity(x) + alpha R(x).
 
-    formulation: "reduced" minimises over the input by Gauss-Newton; "auto" is the same. The problem is convex where everything
-    before the last activation is affine; then the certificate is a duality gap (global), otherwise a stationarity residual
-    (local). "lifted" minimises the lifted energy over the input and the activations by block descent, which never differentiates
-    an activation; its certificate is a stationarity residual of that energy.
+    formulation: "reduced" minimises over the input; "auto" is the same. Where everything before the last activation is affine
+    the problem is convex, the solver is primal-dual and the certificate a duality gap (global); otherwise the solver is
+    Gauss-Newton and the certificate a stationarity residual (local). "lifted" minimises the lifted energy over the input and the
+    activations by block descent, which never differentiates an activation; its certificate is a stationarity residual of that
+    energy.
     """
 
     formulation: str = "auto"
@@ -84,10 +86,16 @@ class _Formulation:
 
 def _reduced(network: LiftedNetwork, problem: InverseProblem, tolerance: float, max_steps: int | None) -> _Formulation:
     rough = max(1e-4, tolerance)
-    quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
-    final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
+    quick: Accuracy[Any]
+    final: Accuracy[Any]
+    if problem.affine:
+        quick = Accuracy(Convex(), rough, 40)
+        final = Accuracy(Convex(), tolerance, 600 if max_steps is None else max_steps)
+    else:
+        quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
+        final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
 
-    def read(state: GaussNewtonState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def read(state: GaussNewtonState | ConvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
         return state.duals[1] / per_sample(alpha, state.duals[1]), duals
 
@@ -115,7 +123,9 @@ def _lifted_certificate(optimality: Tensor) -> Certificate:
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
     if problem.affine:
         bounded = (
-            "over the whole constraint set" if problem.bounded else "over the inputs within max(1, 2 max|x|) of x in every entry"
+            "over the whole constraint set"
+            if problem.bounded
+            else "over the inputs within twice the larger of max|x| and the data's scale of x in every entry"
         )
         return Certificate("duality gap", optimality, f"the objective is within this of its minimum {bounded}")
     return Certificate(

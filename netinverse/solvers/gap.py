@@ -9,7 +9,6 @@ from torch import Tensor
 
 from netinverse.operators.linear import Identity
 from netinverse.problems import CompositeProblem
-from netinverse.protocols import ProximalFunction
 from netinverse.prox import Box, NonNegative
 from netinverse.tensors import inner, per_sample
 
@@ -36,7 +35,7 @@ def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...])
         for term, q, w, f in zip(problem.terms, duals, points, values, strict=True)
     ]
     pulled = pull_back(problem, duals)
-    gap = sum_of(defects) + _constraint_gap(problem.constraint, x, pulled)
+    gap = sum_of(defects) + _constraint_gap(problem, x, pulled)
     for i, (term, q, w, f) in enumerate(zip(problem.terms, duals, points, values, strict=True)):
         if isinstance(term.map, Identity):
             # q_i - K^T q in place of q_i makes K^T q vanish: no sup over C is left, and the gap is of second order in the error.
@@ -49,15 +48,17 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(parts)).sum(0)
 
 
-def _constraint_gap(constraint: ProximalFunction | None, x: Tensor, pulled: Tensor) -> Tensor:
-    """sup of <-g, x' - x> over x' in C, g = K^T q, C cut down to within max(1, 2 max|x|) of x where it is unbounded.
+def _constraint_gap(problem: CompositeProblem, x: Tensor, pulled: Tensor) -> Tensor:
+    """sup of <-g, x' - x> over x' in C, g = K^T q, C cut down to within 2 max(scale, max|x|) of x where it is unbounded.
 
     On the whole space the supremum is infinite unless g = 0 exactly. On the part of C near x it is finite, and by convexity it
     still bounds what a minimiser at distance d (in the largest entry) could gain: at most gap * max(1, d / radius).
     """
+    constraint = problem.constraint
     if constraint is not None and not isinstance(constraint, Box | NonNegative):
         return constraint.conjugate(-pulled) + inner(pulled, x)
-    radius = per_sample((2 * x.flatten(1).abs().amax(1)).clamp(min=1.0), x) if x.numel() else x
+    largest = x.flatten(1).abs().amax(1) if x.numel() else x.new_zeros(x.shape[0])
+    radius = per_sample(2 * torch.maximum(largest, torch.as_tensor(problem.scale, dtype=x.dtype, device=x.device)), x)
     lower, upper = x - radius, x + radius
     if isinstance(constraint, Box):
         bounds = [torch.as_tensor(b, dtype=x.dtype, device=x.device) for b in (constraint.lower, constraint.upper)]

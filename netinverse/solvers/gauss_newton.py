@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from netinverse.operators.linear import norm_bound
-from netinverse.problems import CompositeProblem, InverseProblem, Term
+from netinverse.problems import InverseProblem, Term
+from netinverse.solvers.convex import composite, data_scale
 from netinverse.solvers.iterate import solve
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
 from netinverse.solvers.stationarity import polish
@@ -27,6 +28,7 @@ class GaussNewtonState:
     stalled: Tensor
     duals: tuple[Tensor, ...]
     primal_weight: Tensor
+    scale: Tensor
     inner_iterations: Tensor
 
 
@@ -38,8 +40,7 @@ class GaussNewton:
     decrease it promises, or ``inner_tolerance`` times the objective. x_hat - x is then a descent direction, and s is
     the largest of 1, 1/2, 1/4, ... that brings the objective down by a hundredth of s times that promise. Up to
     ``polishing_steps`` proximal-gradient steps follow. The optimality is the stationarity residual of
-    ``netinverse.solvers.stationarity``; where z is affine it is the duality gap, and every step goes on where the inner solver
-    stopped.
+    ``netinverse.solvers.stationarity``. Where z is affine, ``netinverse.solvers.convex`` solves the problem without steps.
 
     Convex composite Gauss-Newton: Burke, Math. Program. 33, 1985. Keeping the last activation's Bregman penalty convex and
     linearising only its argument is what the lifted formulation adds.
@@ -66,6 +67,8 @@ class GaussNewton:
                 optimality=torch.full_like(objective, torch.inf),
                 stalled=torch.zeros_like(warm.stalled),
             )
+        value, derivative = problem.variable.linearise(x)
+        scale = data_scale(problem, value, norm_bound(derivative, x), x)
         with torch.no_grad():
             duals = (torch.zeros_like(problem.variable(x)), torch.zeros_like(problem.penalty_term(tuple(x.shape[1:])).image(x)))
         return GaussNewtonState(
@@ -75,8 +78,9 @@ class GaussNewton:
             optimality=torch.full_like(objective, torch.inf),
             stalled=torch.zeros_like(objective, dtype=torch.bool),
             duals=duals,
-            # The duals of R are about alpha long and x about 1: their ratio in the units of the primal-dual method.
-            primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])),
+            # The duals of R are about alpha long: their ratio to x in the units of the primal-dual method.
+            primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])) / scale,
+            scale=scale,
             inner_iterations=torch.zeros_like(objective),
         )
 
@@ -86,36 +90,27 @@ class GaussNewton:
         found = self._solve_linearised(problem, state, Term(problem.term, derivative, size, value - derivative(state.x)))
         promised = state.objective - found.objective
         x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
-        if problem.affine:
-            optimality = found.optimality + (objective - found.objective).clamp(min=0)
-            moved = torch.ones_like(moved)  # the next step continues where the inner solver stopped
-        else:
-            dual = found.best.duals[1] / per_sample(problem.alpha, found.best.duals[1])
-            end = polish(problem, x, objective, size, dual, tolerance=self.tolerance, steps=self.polishing_steps)
-            x, objective, optimality, moved = end.x, end.objective, end.residual, moved | end.moved
+        dual = found.best.duals[1] / per_sample(problem.alpha, found.best.duals[1])
+        end = polish(problem, x, objective, size, dual, tolerance=self.tolerance, steps=self.polishing_steps)
         return GaussNewtonState(
-            x=x,
-            objective=objective,
-            residual=problem.residual(x),
-            optimality=optimality,
-            stalled=~moved,
+            x=end.x,
+            objective=end.objective,
+            residual=problem.residual(end.x),
+            optimality=end.residual,
+            stalled=~(moved | end.moved),
             duals=found.best.duals,
             primal_weight=found.primal_weight,
+            scale=state.scale,
             inner_iterations=state.inner_iterations + found.iterations,
         )
 
     def _solve_linearised(self, problem: InverseProblem, state: GaussNewtonState, data_term: Term) -> PrimalDualState:
-        terms = (data_term, problem.penalty_term(tuple(state.x.shape[1:])))
-        convex = CompositeProblem(terms, problem.constraint)
+        convex = composite(problem, state.x, data_term, state.scale)
         start = self.inner.init(convex, state.x, state.duals, state.primal_weight)
-        return solve(
-            self.inner, convex, start, stop=self._good_enough(state.objective, problem.affine), max_steps=self.max_inner_steps
-        ).state
+        return solve(self.inner, convex, start, stop=self._good_enough(state.objective), max_steps=self.max_inner_steps).state
 
-    def _good_enough(self, objective: Tensor, affine: bool) -> Callable[[PrimalDualState], Tensor]:
+    def _good_enough(self, objective: Tensor) -> Callable[[PrimalDualState], Tensor]:
         def stop(inner: PrimalDualState) -> Tensor:
-            if affine:
-                return inner.optimality <= self.tolerance * inner.objective.abs()
             floor = self.inner_tolerance * inner.objective.abs()
             return inner.optimality <= torch.maximum(self.forcing * (objective - inner.objective), floor)
 

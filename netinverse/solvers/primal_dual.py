@@ -143,7 +143,9 @@ class PrimalDual:
             (t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, candidate.duals, state.anchor.duals, strict=True)
         ]
         dual = torch.stack(squares).sum(0).sqrt()
-        usable = (primal > 1e-12) & (dual > 1e-12)
+        # Distances at the level of rounding say nothing; no length but those of the problem itself tells where that is.
+        length = torch.stack([t.norm * norm(q) for t, q in zip(problem.terms, candidate.duals, strict=True)]).amax(0)
+        usable = (primal > 1e-12 * norm(candidate.x)) & (dual > 1e-12 * length)
         return torch.where(usable, (state.primal_weight * dual / primal).sqrt(), state.primal_weight)
 
 

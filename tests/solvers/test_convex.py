@@ -1,0 +1,53 @@
+"""The convex inverse problem: equivariant under the scale of the data, and a gap that is never too small."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netinverse as ni
+
+SCALES = [2.0**k for k in (-30, -12, 8, 30)]  # powers of two: nothing is rounded
+
+
+def setting(activation: nn.Module) -> tuple[nn.Module, Tensor]:
+    """A layer without offset that is homogeneous, and clean data of a square."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 24, bias=False), activation).double().eval()
+    x = torch.zeros(2, 1, 6, 6, dtype=torch.float64)
+    x[0, :, 2:5, 1:4], x[1, :, 1:3, 1:5] = 1, 0.5
+    return model, model(x).detach()
+
+
+@pytest.mark.parametrize("activation", [nn.Identity(), nn.ReLU()], ids=str)
+@pytest.mark.parametrize("constraint", [None, ni.NonNegative()], ids=repr)
+def test_scaled_data_have_the_scaled_solution(activation: nn.Module, constraint: ni.NonNegative | None) -> None:
+    """invert(s y, s delta) = s invert(y, delta) for positively homogeneous networks, certificate and weight alike."""
+    model, clean = setting(activation)
+    data, level = ni.add_noise(clean, relative=0.05)
+    reference = ni.invert(model, data, input_shape=(1, 6, 6), noise_level=level, constraint=constraint, tolerance=1e-4)
+    assert reference.converged
+    for s in SCALES:
+        found = ni.invert(model, s * data, input_shape=(1, 6, 6), noise_level=s * level, constraint=constraint, tolerance=1e-4)
+        assert found.status == reference.status
+        torch.testing.assert_close(found.x / s, reference.x, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.alpha / s, reference.alpha, rtol=1e-12, atol=0.0)
+        torch.testing.assert_close(found.certificate.value / s**2, reference.certificate.value, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("s", [1.0, 1e8])
+@pytest.mark.parametrize("steps", [0, 1, 3, 10])
+def test_the_gap_is_never_below_what_is_left_to_gain(s: float, steps: int) -> None:
+    model, clean = setting(nn.ReLU())
+    data, _ = ni.add_noise(clean, relative=0.05)
+    alpha = 0.1
+
+    def objective(result: ni.Reconstruction) -> Tensor:
+        return (result.fidelity_value + alpha * s * ni.TotalVariation()(result.x)) / s**2
+
+    best = ni.invert(model, data, input_shape=(1, 6, 6), rule=ni.Fixed(alpha), tolerance=1e-9)
+    short = ni.invert(model, s * data, input_shape=(1, 6, 6), rule=ni.Fixed(alpha * s), tolerance=1e-9, max_steps=steps + 1)
+    minimum = best.fidelity_value + alpha * ni.TotalVariation()(best.x)
+    assert best.converged
+    assert (objective(short) - minimum <= short.certificate.value / s**2 + 1e-8).all()
