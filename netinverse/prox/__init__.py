@@ -31,3 +31,7 @@ from netinverse.prox.sigmoids import SoftsignPotential as SoftsignPotential
 from netinverse.prox.simplex_entropy import SimplexEntropy as SimplexEntropy
 from netinverse.prox.smooth_rectifiers import SoftplusPotential as SoftplusPotential
 from netinverse.prox.smooth_rectifiers import SquareplusPotential as SquareplusPotential
+from netinverse.prox.subdifferential import Subdifferentiable as Subdifferentiable
+from netinverse.prox.subdifferential import snap_to_zero as snap_to_zero
+from netinverse.prox.subdifferential import subdifferential_of as subdifferential_of
+from netinverse.prox.subdifferential import subgradient_distance as subgradient_distance

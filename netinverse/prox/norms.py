@@ -50,6 +50,9 @@ class Zero(Separable):
     def conjugate_entries(self, p: Tensor) -> Tensor:
         return torch.zeros_like(p).masked_fill(beyond(p.abs(), 0.0), inf)
 
+    def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
+        return torch.zeros_like(p)
+
 
 @dataclass(frozen=True)
 class SquaredNorm(Separable):
@@ -81,6 +84,9 @@ class SquaredNorm(Separable):
 
     def conjugate_entries(self, p: Tensor) -> Tensor:
         return 0.5 * p.square() / self.weight
+
+    def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
+        return self.weight * x
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,9 @@ class L1(Separable):
     def conjugate_entries(self, p: Tensor) -> Tensor:
         return torch.zeros_like(p).masked_fill(beyond(p.abs(), self.weight), inf)
 
+    def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
+        return torch.where(x == 0, p.clamp(-self.weight, self.weight), self.weight * x.sign())
+
 
 @dataclass(frozen=True)
 class GroupL21:
@@ -155,6 +164,11 @@ class GroupL21:
     def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
         """The projection onto the ball ||p_group|| <= weight, whatever the step."""
         return p * (self.weight / self._norms(p).clamp(min=self.weight))
+
+    def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
+        norms = self._norms(x)
+        direction = x * (self.weight / torch.where(norms > 0, norms, torch.ones_like(norms)))
+        return torch.where(norms > 0, direction, self.conjugate_prox(p))
 
     def conjugate(self, p: Tensor) -> Tensor:
         norms = self._norms(p)
@@ -227,6 +241,9 @@ class Huber(Separable):
     def conjugate_entries(self, p: Tensor) -> Tensor:
         value = 0.5 * (self.width / self.weight) * p.square()
         return value.masked_fill(beyond(p.abs(), self.weight), inf)
+
+    def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
+        return self.weight * (x / self.width).clamp(-1, 1)
 
 
 @dataclass(frozen=True)

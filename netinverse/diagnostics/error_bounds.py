@@ -1,0 +1,152 @@
+"""Bounds of the error of a regularised solution, from a source element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from netinverse.checks import per_sample_values, require_finite, require_floating, require_shape
+from netinverse.diagnostics.arguments import Network, network_at
+from netinverse.diagnostics.source_condition import SourceElement
+from netinverse.fidelities import BregmanFidelity, default_fidelity, project_data
+from netinverse.networks import LiftedNetwork
+from netinverse.noise import noise_left_after_projection
+from netinverse.protocols import Potential
+from netinverse.prox import NonNegative
+from netinverse.regularisers import Regulariser
+from netinverse.tensors import inner, norm, per_sample
+
+_BOUNDED = {
+    "symmetric": "the symmetric Bregman distance <p_x - p, x - truth> of the minimiser x, and with it both one-sided ones",
+    "conditional": (
+        "the symmetric Bregman distance of the minimiser for the network linearised at the truth; for the network itself where "
+        "its linearisation error at the solution does not point along the source element. Pass x= for a bound without condition"
+    ),
+    "a posteriori": "the Bregman distance R(x) - R(truth) - <p, x - truth> of the x given, without further conditions",
+}
+
+
+@dataclass(frozen=True)
+class ErrorBound:
+    """Bounds of the distance to the truth in units of R, (batch,) each; inf where a bound does not apply.
+
+    value: the one to use; kind: "symmetric", "conditional" or "a posteriori". bounds: what it bounds, in words.
+    symmetric: B(f - alpha v, z)/alpha. published: [B(f + alpha v, z) + B(f - alpha v, z)]/alpha, never smaller. rectified: the
+    published one written out for a ReLU, 2 B(f, z)/alpha + alpha ||v||^2. f the data, z the last pre-activation at the truth.
+    """
+
+    value: Tensor
+    kind: str
+    symmetric: Tensor
+    published: Tensor
+    rectified: Tensor
+
+    @property
+    def bounds(self) -> str:
+        return _BOUNDED[self.kind]
+
+
+def error_bound(
+    network: Network,
+    truth: Tensor,
+    data: Tensor,
+    alpha: float | Tensor,
+    regulariser: Regulariser,
+    source: SourceElement,
+    *,
+    noise_level: float | Tensor | None = None,
+    x: Tensor | None = None,
+) -> ErrorBound:
+    """A bound of the Bregman distance between the truth and x_alpha in argmin B(f, z(x)) + alpha R(x), over any convex
+    constraint that the truth meets.
+
+    One affine map before the last activation ("symmetric"): with K^T v = p in dR(truth),
+
+        <p_alpha - p, x_alpha - truth> <= B(f - alpha v, z(truth)) / alpha.
+
+    Proof: the left side times alpha is at most <sigma(z_alpha) - (f - alpha v), z - z_alpha>; convexity of Phi bounds the first
+    part by Phi(z) - Phi(z_alpha), and Fenchel-Young the rest by B. It is inf where f - alpha v leaves the domain, and where the
+    source condition fails.
+
+    Any network and any x ("a posteriori", with ``x`` given): with e = max(objective(x) - objective(truth), 0),
+
+        R(x) - R(truth) - <p, x - truth> <= [B(f - alpha v, z(truth)) + e]/alpha + <v, z(x) - z(truth)> - <p, x - truth>,
+
+    by the same two inequalities; the last two terms are the linearisation error of z along v, and the residual of v. Without
+    ``x``, a deeper network gets the bound of its linearisation at the truth ("conditional"). At a minimiser of the lifted energy
+    the first layer is a network of one affine map: its bound is that of this network, with f = u_1 and alpha/lambda_1.
+
+    Shapes: truth (batch, *input_shape), data (batch, *output_shape), alpha a number or (batch,). Data are projected onto the
+    domain of the last activation, and treated for their ``noise_level`` as ``invert`` treats them.
+    Published form: Wang & Benning, Front. Appl. Math. Stat. 9, 2023; with alpha = sqrt(2) d/||v||, d^2 = B(f, z), it is
+    2 sqrt(2) ||v|| d for a ReLU where alpha |v| <= f.
+    """
+    lifted, exact = network_at("error_bound", network, "truth", truth)
+    f = _treated(lifted, exact, data, noise_level)
+    weight = per_sample_values("error_bound", "alpha", alpha, f, positive=True)
+    require_shape("error_bound", "source.v", source.v, tuple(f.shape), "the shape of the data; make it with the same network")
+    with torch.no_grad():
+        z, shift = lifted.pre_activation(exact), per_sample(weight, f) * source.v
+        penalty = lifted.output_potential.penalty
+        symmetric = penalty(f - shift, z) / weight
+        published = symmetric + penalty(f + shift, z) / weight
+        rectified = _rectified(lifted.output_potential, f, z, weight, source.v)
+        if x is not None:
+            value = symmetric + _correction(lifted, exact, f, weight, regulariser, source, z, _given(x, exact))
+            return ErrorBound(value, "a posteriori", symmetric, published, rectified)
+    fails = ~source.holds
+    symmetric, published, rectified = (b.masked_fill(fails, inf) for b in (symmetric, published, rectified))
+    return ErrorBound(symmetric, "symmetric" if _is_affine(lifted) else "conditional", symmetric, published, rectified)
+
+
+def _treated(network: LiftedNetwork, truth: Tensor, data: Tensor, noise_level: float | Tensor | None) -> Tensor:
+    """The data that the fidelity takes, in float64."""
+    with torch.no_grad():
+        expected = tuple(network(truth).shape)
+    require_shape("error_bound", "data", require_floating("error_bound", "data", data), expected, "what the network returns")
+    observed = require_finite("error_bound", "data", data).detach().double()
+    projected, _ = project_data(network, observed)
+    if noise_level is None:
+        return projected
+    level = per_sample_values("error_bound", "noise_level", noise_level, observed)
+    left = noise_left_after_projection(observed, projected, level)
+    return default_fidelity(network).treat(network, projected, left)
+
+
+def _given(x: Tensor, truth: Tensor) -> Tensor:
+    require_finite("error_bound", "x", require_floating("error_bound", "x", x))
+    require_shape("error_bound", "x", x, tuple(truth.shape), "the shape of truth, with which it is compared")
+    return x.detach().double()
+
+
+def _rectified(potential: Potential, f: Tensor, z: Tensor, alpha: Tensor, v: Tensor) -> Tensor:
+    """2 B(f, z)/alpha + alpha ||v||^2 for a ReLU where alpha |v| <= f in every row; inf elsewhere."""
+    if not isinstance(potential, NonNegative):
+        return torch.full_like(alpha, inf)
+    inside = (per_sample(alpha, v) * v.abs() <= f).flatten(1).all(1)
+    return torch.where(inside, 2 * potential.penalty(f, z) / alpha + alpha * norm(v).square(), inf)
+
+
+def _correction(
+    network: LiftedNetwork,
+    truth: Tensor,
+    f: Tensor,
+    alpha: Tensor,
+    regulariser: Regulariser,
+    source: SourceElement,
+    z: Tensor,
+    x: Tensor,
+) -> Tensor:
+    """[objective(x) - objective(truth)]_+/alpha + <v, z(x) - z(truth)> - <p, x - truth>."""
+    term = BregmanFidelity().at(network, f)
+    at_x = network.pre_activation(x)
+    excess = (term(at_x) - term(z)) / alpha + regulariser(x) - regulariser(truth)
+    return excess.clamp(min=0) + inner(source.v, at_x - z) - inner(source.subgradient, x - truth)
+
+
+def _is_affine(network: LiftedNetwork) -> bool:
+    """True where the last activation takes an affine function of the input."""
+    return all(node.kind == "affine" for node in network.nodes[:-1]) and network.nodes[-1].kind != "smooth"
