@@ -21,6 +21,14 @@ class Status(Enum):
         "a NaN or infinite objective was met; the last finite iterate is returned. "
         "Look at the scale of the network's weights and of the data, or begin from another start"
     )
+    INFINITE_START = (
+        "the objective is infinite or NaN at the start, so no step can be judged; the start is returned. "
+        "Begin from another start, or look at the scale of the network's weights and of the data"
+    )
+    FLAT = (
+        "the network does not react to small changes of this input, so every input near it is as good, and the certificate says "
+        "nothing. Begin from another start"
+    )
     NOISE_EXCEEDS_DATA = (
         "the noise level is at least the norm of the data, so nothing can be recovered from them. "
         "Pass the noise level as an absolute l2 norm per sample, or fix the weight with rule=Fixed(alpha)"
@@ -29,8 +37,22 @@ class Status(Enum):
         "the network's range does not come within tau * noise level of the data; the least residual reached is reported. "
         "Give a noise level of at least that residual, or begin from another start"
     )
+    NOISE_EXCEEDS_RESIDUAL = (
+        "the noise level is above the residual that is left under any regularisation, so the data say nothing that the "
+        "regulariser does not say alone; the weight returned is one from which more weight changes nothing. "
+        "Give a smaller noise level if it is an absolute l2 norm per sample, or fix the weight with rule=Fixed(alpha)"
+    )
+    DATA_OUTSIDE_RANGE = (
+        "the data lie farther from the range of the last activation than the noise level allows, so the noise level is too small "
+        "or the data are not this network's; the rule took that distance for the noise. Give a noise level of at least that "
+        "distance, which the message names"
+    )
+    SEARCH_LIMIT = (
+        "the rule did not find its weight within the weights it may try; the last one is returned, solved. "
+        "Look at result.tried; raise max_tries of the rule, or fix the weight with rule=Fixed(alpha)"
+    )
     CONSTANT_NETWORK = (
-        "the network's output does not depend on its input near the start, so that nothing can be recovered. "
+        "the network's output does not depend on its input: it is the same at all inputs tried, so nothing can be recovered. "
         "Check its weights, or begin from another start"
     )
 

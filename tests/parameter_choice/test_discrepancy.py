@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -143,7 +144,90 @@ def test_the_tries_are_bounded_and_the_last_is_accurate() -> None:
     wild = lambda alpha, samples: 0.2 * (2 + torch.sin(1e4 * alpha))  # noqa: E731
     choice, recorder = choose(wild, [0.0001], [100.0], floor=0.0)
     assert len(recorder.asked) <= DiscrepancyPrinciple().max_tries
-    assert choice.verdict[0] in (Status.STEP_LIMIT, Status.UNREACHABLE) and recorder.last(0)[1]
+    assert choice.verdict[0] in (Status.SEARCH_LIMIT, Status.UNREACHABLE) and recorder.last(0)[1]
+
+
+CURVES: dict[str, Residual] = {
+    "power": power(3.0, 0.6),
+    "plateau below": power(1.0, 0.5, floor=2.0),
+    "plateau above": lambda alpha, samples: 0.5 * alpha / (1 + alpha),
+    "flat": lambda alpha, samples: torch.ones_like(alpha),
+    "falling": lambda alpha, samples: 1 / (1 + alpha),
+    "jump": lambda alpha, samples: torch.where(alpha > 1e-3, 5.0, 0.01) * alpha**0.3,
+    "jump up": lambda alpha, samples: torch.where(alpha > 50, 1.0, 0.001) + 1e-4 * alpha,
+    "wild": lambda alpha, samples: 0.2 * (2 + torch.sin(1e4 * alpha)),
+    "wild in the logarithm": lambda alpha, samples: torch.exp(3 * torch.sin(5 * alpha.log()) + 0.2 * alpha.log()),
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@given(st.floats(-4, 3), st.floats(-6, 6), st.integers(1, 45))
+def test_the_weight_returned_is_the_last_one_solved_whatever_the_verdict(
+    curve: str, noise: float, start: float, tries: int
+) -> None:
+    """An answer belongs to its alpha only if it was solved there, accurately; and no search may ask for more than its tries."""
+    choice, recorder = choose(CURVES[curve], [10**noise], [100.0], 10**start, max_tries=tries)
+    assert recorder.last(0) == (choice.alpha.item(), True)
+    assert len(recorder.asked) <= tries
+    if choice.verdict[0] is Status.CONVERGED:
+        residual = CURVES[curve](choice.alpha, torch.tensor([0])).item()
+        assert residual <= max(RULE.tau * 10**noise, RULE.floor * 100)
+
+
+@pytest.mark.parametrize("share", [1.03, 1.5, 20.0])
+@pytest.mark.parametrize("start", [1e-3, 10.0, 1e4])
+def test_noise_above_the_residual_that_any_weight_leaves_ends_where_weight_no_longer_matters(share: float, start: float) -> None:
+    """The residual climbs to 0.5 and no higher. Ten times the weight returned changes it by less than 5 %."""
+    residual = CURVES["plateau above"]
+    choice, recorder = choose(residual, [share * 0.5 / (RULE.aim * RULE.tau)], [100.0], start)
+    assert choice.verdict == (Status.NOISE_EXCEEDS_RESIDUAL,)
+    assert recorder.last(0) == (choice.alpha.item(), True)
+    assert residual(choice.alpha, torch.tensor([0])).item() >= 0.45 and choice.alpha <= max(1e3, start)
+    assert len(recorder.asked) <= 20
+
+
+@pytest.mark.parametrize("start", [1e-9, 1.0, 1e5])
+def test_a_start_where_the_residual_is_flat_is_left_behind(start: float) -> None:
+    """Above alpha = 1 the residual is held at that of the regulariser's own minimiser: no reason to give up."""
+    residual: Residual = lambda alpha, samples: (100 * alpha).clamp(max=100.0, min=1e-3)  # noqa: E731
+    choice, _ = choose(residual, [0.2], [1000.0], start, floor=0.0)
+    assert choice.verdict == (Status.CONVERGED,)
+    assert choice.alpha.item() == pytest.approx(RULE.aim * RULE.tau * 0.2 / 100, rel=0.02)
+
+
+def test_exhausted_tries_are_not_a_solvers_step_limit() -> None:
+    choice, recorder = choose(power(1.0, 0.5), [0.1], [100.0], 1e5, max_tries=3)
+    assert choice.verdict == (Status.SEARCH_LIMIT,) and len(recorder.asked) == 3
+    assert "max_tries" in str(Status.SEARCH_LIMIT) and str(Status.SEARCH_LIMIT) != str(Status.STEP_LIMIT)
+
+
+@pytest.mark.parametrize("level", [1e-12, 1e-6, 1e-4])
+def test_a_noise_level_below_what_the_solver_can_see_is_no_worse_than_none(level: float) -> None:
+    """Where the residual stops at a solver's accuracy below the floor, noise 0 is met, and so is a noise level next to it."""
+    residual = power(1.0, 0.8, floor=3e-4)
+    for given_level in (0.0, level):
+        choice, recorder = choose(residual, [given_level], [1.0])
+        assert choice.verdict == (Status.CONVERGED,) and recorder.last(0) == (choice.alpha.item(), True)
+        assert residual(choice.alpha, torch.tensor([0])).item() <= RULE.floor
+    sharp, _ = choose(power(1.0, 0.8), [1e-5], [1.0])  # where it can be seen, the noise level is kept
+    found = power(1.0, 0.8)(sharp.alpha, torch.tensor([0])).item()
+    assert (RULE.aim - RULE.accuracy) * RULE.tau * 1e-5 * (1 - 1e-9) <= found <= RULE.tau * 1e-5
+
+
+BAD_RULES: list[tuple[dict[str, Any], str]] = [
+    ({"aim": 2.0}, r"aim is 2.0 and accuracy is 0.01, but 0 < accuracy < aim <= 1 must hold.*defaults are 0.953"),
+    ({"aim": float("nan")}, "aim is nan"),
+    ({"accuracy": -1.0}, "accuracy is -1.0"),
+    ({"floor": -1.0}, r"floor is -1.0, but must lie in \[0, 1\).*default is 8e-4"),
+    ({"max_tries": 0}, "max_tries is 0, but must be a whole number of at least 1.*default is 40"),
+    ({"max_tries": 1.5}, "max_tries is 1.5"),
+]
+
+
+@pytest.mark.parametrize("case", BAD_RULES, ids=lambda case: str(case[0]))
+def test_settings_that_make_no_rule_are_refused(case: tuple[dict[str, Any], str]) -> None:
+    with pytest.raises(ValueError, match=f"(?s)DiscrepancyPrinciple: .*{case[1]}"):
+        DiscrepancyPrinciple(**case[0])
 
 
 def test_tau_below_one_is_refused() -> None:
