@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,10 @@ from netinverse.prox import (
     LogisticEntropy,
     NonNegative,
     SoftplusPotential,
+    SoftsignPotential,
     TanhEntropy,
     Zero,
+    potential_of,
     prox_conjugate,
 )
 
@@ -213,6 +216,32 @@ def test_data_are_projected_onto_the_range() -> None:
         np.testing.assert_allclose(moved.numpy(), np.linalg.norm(nearest - y.numpy(), axis=1), atol=3e-4)
     network = mlp((2, 4, 3), dtype=F64)
     assert torch.equal(project_data(network, y)[0], y) and project_data(network, y)[1].abs().max() == 0
+
+
+UNBOUNDED = ("softsign", "arctan", "squareplus", "softplus", "tanh", "sigmoid", "elu", "isrlu", "inverse_square_root", "relu")
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_projected_data_can_be_compared_with_every_input(name: str) -> None:
+    """Psi and every penalty are finite at them, and they are the nearest such points, up to rounding."""
+    potential = potential_of(name)
+    y = torch.tensor([[-9.0, 0.3, 9.0], [-0.5, 1.5, 0.2], [0.1, 0.2, 0.3]], dtype=F64)
+    projected, moved = project_data(SimpleNamespace(output_potential=potential), y)  # type: ignore[arg-type]
+    assert torch.isfinite(potential(projected)).all()
+    for z in (-1e4, -1.0, 0.0, 1.0, 1e4):
+        assert torch.isfinite(potential.penalty(projected, torch.full_like(y, z))).all()
+    torch.testing.assert_close(projected, potential.project(y), rtol=0, atol=1e-13)
+    torch.testing.assert_close(moved, (projected - y).norm(dim=1), rtol=0, atol=0)
+    assert torch.equal(projected[2], y[2])  # what lies inside stays
+
+
+def test_data_at_which_no_potential_is_finite_are_refused() -> None:
+    class Nowhere(SoftsignPotential):
+        def __call__(self, x: Tensor) -> Tensor:
+            return torch.full_like(x[:, 0], torch.inf)
+
+    with pytest.raises(ValueError, match=r"project_data: the potential .* is infinite at the data of samples 0, 1,.*SquaredFid"):
+        project_data(SimpleNamespace(output_potential=Nowhere()), torch.ones(2, 3, dtype=F64))  # type: ignore[arg-type]
 
 
 def test_snapping_moves_what_lies_within_the_noise_of_a_flat_end() -> None:

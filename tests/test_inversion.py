@@ -54,6 +54,11 @@ def standard() -> ni.Reconstruction:
     return ni.invert(convolutional(), data, input_shape=SHAPE, noise_level=level, constraint=ni.Box(0, 1), tolerance=1e-4)
 
 
+class Arctan(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.atan(z)
+
+
 def vectors() -> tuple[nn.Module, Tensor, Tensor]:
     model = single()
     x = torch.rand(3, 8, generator=torch.Generator().manual_seed(2), dtype=F64)
@@ -343,6 +348,32 @@ def test_the_subgradient_is_one() -> None:
         v = result.x + scale * torch.randn(result.x.shape, generator=generator, dtype=F64)
         slack = tv(v) - tv(result.x) - (result.subgradient * (v - result.x)).flatten(1).sum(1)
         assert (slack >= -0.02 * tv(result.x)).all()
+
+
+# Every activation that a torch module can end with: what is proximal, and what is smooth and takes the squared fidelity.
+LAST: dict[str, nn.Module] = {
+    type(layer).__name__: layer
+    for layer in (
+        *(nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.1), nn.PReLU(), nn.RReLU(), nn.Hardtanh(), nn.Hardsigmoid(), nn.Softshrink()),
+        *(nn.Tanh(), nn.Sigmoid(), nn.LogSigmoid(), nn.Softplus(), nn.Softsign(), nn.ELU(), nn.CELU(), nn.SELU()),
+        *(nn.Softmax(-1), nn.Softmin(-1), nn.Threshold(0.0, 0.0), nn.Identity(), nn.GELU(), nn.SiLU(), Arctan()),
+    )
+}
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_what_is_said_to_have_converged_is_finite(name: str) -> None:
+    """Data inside the range, on its ends and beyond them: an infinite objective has no certificate."""
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 5), LAST[name]))
+    with torch.no_grad():
+        inside = model(torch.tensor([[0.5, -1.0, 2.0, 0.1]], dtype=F64))
+    ends = torch.tensor([[0.0] * 5, [1.0] * 5, [-1.0] * 5, [1.0, -1.0, 0.0, 0.3, 0.2], [9.0, -9.0, 0.0, 6.0, -0.3]], dtype=F64)
+    result = ni.invert(model, torch.cat([inside, ends]), input_shape=(4,), rule=ni.Fixed(0.1), tolerance=1e-3)
+    good = torch.tensor([s is ni.Status.CONVERGED for s in result.status])
+    assert good[0] and good.sum() >= 4
+    assert all(torch.isfinite(v[good]).all() for v in (result.fidelity_value, result.certificate.value, result.residual))
+    objective = result.fidelity_value + 0.05 * result.x.square().sum(1)
+    assert torch.isfinite(result.x).all() and (result.certificate.value <= 1e-3 * objective)[good].all()
 
 
 def test_max_steps_is_kept_and_said() -> None:

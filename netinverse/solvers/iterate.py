@@ -15,8 +15,14 @@ from netinverse.tensors import choose, scatter, select
 
 S = TypeVar("S", bound=SolverState)
 
-RUNNING, CONVERGED, STALLED, DIVERGED = -1, 0, 1, 2
-_MEANING = {RUNNING: Status.STEP_LIMIT, CONVERGED: Status.CONVERGED, STALLED: Status.STALLED, DIVERGED: Status.DIVERGED}
+RUNNING, CONVERGED, STALLED, DIVERGED, INFINITE_START = -1, 0, 1, 2, 3
+_MEANING = {
+    RUNNING: Status.STEP_LIMIT,
+    CONVERGED: Status.CONVERGED,
+    STALLED: Status.STALLED,
+    DIVERGED: Status.DIVERGED,
+    INFINITE_START: Status.INFINITE_START,
+}
 
 
 def status_of(code: int) -> Status:
@@ -37,8 +43,8 @@ class Solution(Generic[S]):
 
 
 def relative_optimality(tolerance: float) -> Callable[[Any], Tensor]:
-    """Stop where what is left to gain is at most ``tolerance`` times the objective."""
-    return lambda state: state.optimality <= tolerance * state.objective.abs()
+    """Stop where what is left to gain is at most ``tolerance`` times the objective, and the objective is finite."""
+    return lambda state: torch.isfinite(state.objective) & (state.optimality <= tolerance * state.objective.abs())
 
 
 def iterates(solver: Solver[Any, S], problem: Any, x: Tensor) -> Iterator[S]:
@@ -62,7 +68,8 @@ def solve(
 
     A sample that stops keeps the state it stopped with, whatever the others do; where the problem can ``select`` samples,
     finished ones leave the batch once half of it is done. A sample whose objective becomes NaN or infinite ends with its last
-    finite state and status DIVERGED. ``on_step(step, samples, state)`` sees the samples that are still running.
+    finite state and status DIVERGED; one whose objective is so at the start ends there, with INFINITE_START.
+    ``on_step(step, samples, state)`` sees the samples that are still running.
     """
     batch = state.x.shape[0]
     device = state.x.device
@@ -73,6 +80,8 @@ def solve(
         codes_now = torch.full_like(codes[index], RUNNING)
         codes_now[state.stalled] = STALLED
         codes_now[stop(state)] = CONVERGED
+        if step == 0:
+            codes_now[~torch.isfinite(state.objective)] = INFINITE_START
         finished = running & (codes_now != RUNNING)
         last = step == max_steps
         if (leaving := running if last else finished).any():

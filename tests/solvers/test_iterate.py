@@ -179,3 +179,20 @@ def test_relative_optimality_compares_with_the_objective() -> None:
     state = State(values, values, torch.tensor([0.2, 0.2, 0.0, 1e-9], dtype=F64), values > 9)
     assert relative_optimality(0.1)(state).tolist() == [True, True, True, False]
     assert not relative_optimality(0.099)(state)[:2].any()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_an_objective_that_is_not_finite_is_never_good_enough(value: float) -> None:
+    values = torch.full((1,), value, dtype=F64)
+    for optimality in (values, torch.zeros_like(values)):
+        assert not relative_optimality(0.1)(State(values, values, optimality, values > values))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_start_that_is_not_finite_ends_there_and_no_other_sample_does(whole: bool) -> None:
+    centres = CENTRES.clone()
+    centres[[1, 4]] = torch.tensor([[torch.inf], [torch.nan]], dtype=F64)
+    found = run(centres, whole=whole)
+    assert [found.status[i] for i in (1, 4)] == [Status.INFINITE_START] * 2 and found.steps[[1, 4]].tolist() == [0, 0]
+    assert found.state.x[[1, 4]].tolist() == [[0.0], [0.0]]
+    assert all(found.status[i] is Status.CONVERGED and found.steps[i] == EXPECTED[i] for i in (0, 2, 3))
