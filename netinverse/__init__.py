@@ -1,6 +1,10 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
 from netinverse.diagnostics.certificates import Certificate as Certificate
+from netinverse.diagnostics.conditioning import Conditioning as Conditioning
+from netinverse.diagnostics.conditioning import conditioning as conditioning
+from netinverse.diagnostics.conditioning import layer_conditioning as layer_conditioning
+from netinverse.diagnostics.conditioning import tangential_cone_constant as tangential_cone_constant
 from netinverse.diagnostics.error_bounds import ErrorBound as ErrorBound
 from netinverse.diagnostics.error_bounds import error_bound as error_bound
 from netinverse.diagnostics.source_condition import SourceElement as SourceElement
