@@ -19,8 +19,16 @@ from netinverse.networks import lift as lift
 from netinverse.networks import load_network as load_network
 from netinverse.networks import mlp as mlp
 from netinverse.noise import add_noise as add_noise
+from netinverse.parameter_choice import APriori as APriori
 from netinverse.parameter_choice import DiscrepancyPrinciple as DiscrepancyPrinciple
 from netinverse.parameter_choice import Fixed as Fixed
+from netinverse.parameter_choice import HankeRaus as HankeRaus
+from netinverse.parameter_choice import LCurve as LCurve
+from netinverse.parameter_choice import Lepskii as Lepskii
+from netinverse.parameter_choice import QuasiOptimality as QuasiOptimality
+from netinverse.parameter_choice import RuleWarning as RuleWarning
+from netinverse.parameter_choice import Trace as Trace
+from netinverse.parameter_choice import Walk as Walk
 from netinverse.prox import L1 as L1
 from netinverse.prox import Box as Box
 from netinverse.prox import GroupL21 as GroupL21

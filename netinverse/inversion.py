@@ -23,6 +23,11 @@ from netinverse.regularisers import Regulariser, Tikhonov, TotalVariation
 from netinverse.solvers.status import Status
 from netinverse.tensors import norm
 
+WITHOUT_NOISE_LEVEL = (
+    "a rule that needs none: rule=ni.Fixed(alpha), or one that reads alpha off the data alone, ni.QuasiOptimality(), ni.LCurve() "
+    "or ni.HankeRaus()"
+)
+
 Network = nn.Module | torch.export.ExportedProgram | str | PathLike[str]
 
 
@@ -90,7 +95,7 @@ def invert(
     x = problem.feasible(x.double())
     constant = _is_constant(working, x, seed)
     problem = problem.at(_heavy_weight(problem, x))
-    rule_problem = RuleProblem(noise_level=left, data_norm=norm(projected), start=problem.alpha)
+    rule_problem = RuleProblem(left, norm(projected), problem.alpha, given)
     if not len(x) or constant:
         result = _unmoved(problem, x)
     else:
@@ -134,13 +139,13 @@ def _rule(rule: ParameterRule | None, noise_level: Tensor | None) -> ParameterRu
     if rule is None and noise_level is None:
         raise ValueError(
             "invert: neither a rule nor a noise_level is given, so nothing says how strongly to regularise. Pass noise_level= "
-            "(the l2 norm of the error of each sample; 0.0 for exact data), or a rule that needs none: rule=ni.Fixed(alpha)."
+            f"(the l2 norm of the error of each sample; 0.0 for exact data), or {WITHOUT_NOISE_LEVEL}."
         )
     rule = DiscrepancyPrinciple() if rule is None else rule
     if rule.needs_noise_level and noise_level is None:
         raise ValueError(
-            f"invert: {type(rule).__name__} needs a noise_level, but none is given. Pass noise_level= (the l2 norm of the error "
-            f"of each sample), or a rule that needs none: rule=ni.Fixed(alpha)."
+            f"invert: {rule} needs a noise_level, but none is given. Pass noise_level= (the l2 norm of the error "
+            f"of each sample), or {WITHOUT_NOISE_LEVEL}."
         )
     return rule
 
@@ -221,7 +226,7 @@ def _unmoved(problem: InverseProblem, x: Tensor) -> MethodResult:
 
 def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, moved: Tensor, left: Tensor | None) -> str:
     """What was chosen, and what was done to the data."""
-    chosen = f"regulariser: {regulariser.name}; fidelity: {type(fidelity).__name__}; rule: {type(rule).__name__}."
+    chosen = f"regulariser: {regulariser.name}; fidelity: {type(fidelity).__name__}; rule: {rule}."
     outside = int((moved > 0).sum())
     if not outside:
         return chosen

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from netinverse.methods.method import Step, Try
+from netinverse.parameter_choice.rule import Solved
 from netinverse.protocols import SolverState
 from netinverse.solvers.iterate import relative_optimality, solve
 from netinverse.tensors import scatter, select
@@ -53,16 +54,17 @@ class Accuracy(Generic[S]):
 
 @dataclass
 class Path(Generic[S]):
-    """Solves samples at weights, each from its own last solution, and remembers all that was tried.
+    """Solves samples at weights, each from its own last solution, and remembers all that was tried: the ``SolveAt`` of a rule.
 
-    The only object of a method that changes; it lives as long as one ``run``. ``codes`` are those of each
-    sample's last solve, ``steps`` those of all its solves.
+    The only object of a method that changes; it lives as long as one ``run``. ``alpha`` and ``codes`` are
+    those of each sample's last solve, ``steps`` those of all its solves. ``read(state, alpha)`` gives x, R(x) and p in dR(x).
     """
 
     problem: WeightedProblem
     quick: Accuracy[S]
     final: Accuracy[S]
     state: S
+    read: Callable[[S, Tensor], Solved]
     on_try: Callable[[Try], None] | None = None
     tried: list[Try] = field(default_factory=list)
     history: list[Step] = field(default_factory=list)
@@ -70,15 +72,19 @@ class Path(Generic[S]):
 
     def __post_init__(self) -> None:
         batch = self.state.x.shape[0]
+        self.alpha = torch.full_like(self.state.objective, torch.nan)
         self.codes = torch.full((batch,), -1, device=self.state.x.device)
         self.steps = torch.zeros(batch, dtype=torch.long, device=self.state.x.device)
 
-    def solve_at(self, alpha: Tensor, samples: Tensor, *, final: bool) -> Tensor:
-        """Residuals ``(k,)`` of the solutions at ``alpha`` for ``samples``; the solutions themselves are in ``state``."""
+    def __call__(self, alpha: Tensor, samples: Tensor, *, final: bool, start: Tensor | None = None) -> Tensor:
+        """Residuals ``(k,)`` of the solutions at ``alpha`` for ``samples``; the solutions themselves are in ``state``.
+
+        Begun at the last solutions with their duals, or afresh at ``start``.
+        """
         how = self.final if final else self.quick
         problem = self.problem.select(samples).at(alpha)
         before = select(self.state, samples)
-        start = how.solver.init(problem, before.x, before)
+        begun = how.solver.init(problem, before.x, before) if start is None else how.solver.init(problem, start)
 
         def record(number: int, index: Tensor, state: S) -> None:
             self.history.append(
@@ -94,12 +100,17 @@ class Path(Generic[S]):
             )
 
         found = solve(
-            how.solver, problem, start, stop=relative_optimality(how.tolerance), max_steps=how.max_steps, on_step=record
+            how.solver, problem, begun, stop=relative_optimality(how.tolerance), max_steps=how.max_steps, on_step=record
         )
         self.state = scatter(self.state, samples, found.state)
+        self.alpha = self.alpha.index_copy(0, samples, alpha)
         self.codes = self.codes.index_copy(0, samples, found.codes)
         self.steps = self.steps.index_add(0, samples, found.steps)
         self.tried.append(Try(samples, alpha, found.state.residual, found.state.objective))
         if self.on_try is not None:
             self.on_try(self.tried[-1])
         return found.state.residual
+
+    def solved(self, samples: Tensor) -> Solved:
+        """The last solutions of ``samples``."""
+        return self.read(select(self.state, samples), self.alpha[samples])

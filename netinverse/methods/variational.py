@@ -12,7 +12,7 @@ from netinverse.diagnostics.certificates import Certificate
 from netinverse.methods.method import MethodResult, Try
 from netinverse.methods.path import Accuracy, Path, WeightedProblem
 from netinverse.networks.graph import LiftedNetwork
-from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
+from netinverse.parameter_choice.rule import ParameterRule, RuleProblem, Solved
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
 from netinverse.solvers.convex import Convex, ConvexState
@@ -55,8 +55,13 @@ class Variational:
         on_try: Callable[[Try], None] | None = None,
     ) -> MethodResult:
         form = (_lifted if self.formulation == "lifted" else _reduced)(network, problem, tolerance, max_steps)
-        path = Path(form.problem, form.quick, form.final, form.final.solver.init(form.problem, start), on_try)
-        choice = rule.choose(rule_problem, path.solve_at)
+        adjoint = problem.regulariser.transform(tuple(start.shape[1:])).adjoint
+
+        def solved(state: Any, alpha: Tensor) -> Solved:
+            return Solved(state.x, problem.regulariser(state.x), adjoint(form.read(state, alpha)[0]))
+
+        path = Path(form.problem, form.quick, form.final, form.final.solver.init(form.problem, start), solved, on_try)
+        choice = rule.choose(rule_problem, path)
         state = path.state
         dual, continuation = form.read(state, choice.alpha)
         return MethodResult(
@@ -66,7 +71,7 @@ class Variational:
             status=tuple(map(_joint_status, choice.verdict, path.codes.tolist())),
             certificate=form.certificate(state.optimality),
             steps=path.steps,
-            subgradient=problem.regulariser.transform(tuple(start.shape[1:])).adjoint(dual),
+            subgradient=adjoint(dual),
             continuation=continuation,
             tried=tuple(path.tried),
             history=tuple(path.history),

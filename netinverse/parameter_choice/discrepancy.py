@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from netinverse.parameter_choice.bracket import Bracket
+from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
+from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
 from netinverse.tensors import choose, scatter, select
 
@@ -42,7 +43,7 @@ class _Search:
 
 
 @dataclass(frozen=True)
-class DiscrepancyPrinciple:
+class DiscrepancyPrinciple(Rule):
     """alpha with ||F(x_alpha) - y^delta|| <= tau * delta, each sample for itself.
 
     delta is the noise left in the projected data. The residual grows with alpha (for convex problems: provably; otherwise along
@@ -68,7 +69,6 @@ class DiscrepancyPrinciple:
     accuracy: float = 0.01
     floor: float = 8e-4
     max_tries: int = 40
-    needs_noise_level: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.tau >= 1:
@@ -91,6 +91,16 @@ class DiscrepancyPrinciple:
                 f"DiscrepancyPrinciple: max_tries is {self.max_tries!r}, but must be a whole number of at least 1: an answer "
                 f"takes one weight. The default is 40."
             )
+
+    @property
+    def needs_noise_level(self) -> bool:
+        return True
+
+    def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
+        """The first step with a residual of at most tau * delta; STEP_LIMIT where the trace ends before."""
+        if noise_level is None:
+            raise ValueError("DiscrepancyPrinciple: there is no noise_level to compare residuals with. Pass it.")
+        return first_step(trace, trace.residual <= self.tau * noise_level)
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         search, solved = self._begin(problem), problem.start

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from netinverse.checks import per_sample_values
+from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
+from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Rule):
     """alpha as given: one positive number, or one for each sample. Needs no noise level."""
 
     alpha: float | Tensor
-    needs_noise_level: ClassVar[bool] = False
+
+    @property
+    def needs_noise_level(self) -> bool:
+        return False
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         alpha = per_sample_values("Fixed", "alpha", self.alpha, problem.start, positive=True)
@@ -31,3 +35,8 @@ class Fixed:
             path = torch.where(path > 4 * alpha, path / 4, path)
         solve_at(alpha, everyone, final=True)
         return ParameterChoice(alpha, (Status.CONVERGED,) * len(alpha))
+
+    def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
+        """The first step with a weight of at most alpha; STEP_LIMIT where the trace ends before."""
+        alpha = per_sample_values("Fixed", "alpha", self.alpha, trace.alpha.T, positive=True)
+        return first_step(trace, trace.alpha <= alpha)

@@ -10,22 +10,46 @@ from torch import Tensor
 from netinverse.solvers.status import Status
 
 
+class RuleWarning(UserWarning):
+    """A rule chose a weight, and there is reason to doubt it."""
+
+
 @dataclass(frozen=True)
 class RuleProblem:
-    """What a rule may know: the noise left in the data, the norm of the data, and a weight to start from, all ``(batch,)``."""
+    """What a rule may know: the noise left in the data, the norm of the data, and a weight to start from, all ``(batch,)``.
+
+    ``given_noise_level`` is the noise before the data were projected; None where nothing was projected.
+    """
 
     noise_level: Tensor | None
     data_norm: Tensor
     start: Tensor
+    given_noise_level: Tensor | None = None
+
+    def select(self, index: Tensor) -> RuleProblem:
+        """The problem of the samples ``index``."""
+        level, given = (None if t is None else t[index] for t in (self.noise_level, self.given_noise_level))
+        return RuleProblem(level, self.data_norm[index], self.start[index], given)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The last solutions of some samples: x and p in dR(x), ``(k, *input_shape)``, and R(x), ``(k,)``."""
+
+    x: Tensor
+    penalty: Tensor
+    subgradient: Tensor
 
 
 class SolveAt(Protocol):
     """Solve ``samples`` at weights ``alpha`` (both ``(k,)``), warm-started from their last solution: residuals ``(k,)``.
 
-    ``final`` asks for the solver's full accuracy; a rule that is still searching needs less.
+    ``final`` asks for the solver's full accuracy; a rule that is still searching needs less. ``start``, ``(k, *input_shape)``,
+    is where to begin instead. ``solved`` gives the last solutions themselves.
     """
 
-    def __call__(self, alpha: Tensor, samples: Tensor, *, final: bool) -> Tensor: ...
+    def __call__(self, alpha: Tensor, samples: Tensor, *, final: bool, start: Tensor | None = None) -> Tensor: ...
+    def solved(self, samples: Tensor) -> Solved: ...
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ class Status(Enum):
         "the network's range does not come within tau * noise level of the data; the least residual reached is reported. "
         "Give a noise level of at least that residual, or begin from another start"
     )
+    NO_MINIMUM = (
+        "the function that the rule minimises over alpha has no minimum between the weights visited, so the data alone do not "
+        "say how strongly to regularise; a weight with a small value is returned. Pass noise_level= and use "
+        "rule=DiscrepancyPrinciple(), or fix the weight with rule=Fixed(alpha)"
+    )
     NOISE_EXCEEDS_RESIDUAL = (
         "the noise level is above the residual that is left under any regularisation, so the data say nothing that the "
         "regulariser does not say alone; the weight returned is one from which more weight changes nothing. "

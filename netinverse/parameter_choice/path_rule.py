@@ -1,0 +1,74 @@
+"""What the rules have in common that pick from a walk over the weights."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from netinverse.checks import first_samples
+from netinverse.parameter_choice.composition import Rule
+from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, RuleWarning, SolveAt
+from netinverse.parameter_choice.trace import Pick, Trace, at_index, lowest_minimum
+from netinverse.parameter_choice.walk import Walk
+from netinverse.solvers.status import Status
+
+# A dip of a functional between two gaps of the spectrum is no minimum. On 220 linear problems of eleven kinds, at 0.3 to 30 % of
+# noise, nine of ten answers of the quasi-optimality criterion had at most 1.7 to 2.5 times the least error; with 1.0 up to 15.
+RISE = 1.5
+
+
+@dataclass(frozen=True)
+class PathRule(Rule):
+    """Walk from heavy to light weights, ``pick`` a step of the walk, and return to it."""
+
+    walk: Walk = field(default_factory=Walk, kw_only=True)
+
+    def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
+        trace = self.walk(problem, solve_at)
+        pick = self.pick(trace, problem.noise_level)
+        alpha = at_index(trace.alpha, pick.index)
+        everyone = torch.arange(len(alpha), device=alpha.device)
+        solve_at(alpha, everyone, final=True, start=at_index(trace.need(str(self), "x"), pick.index))
+        return ParameterChoice(alpha, pick.verdict)
+
+
+class HeuristicRule(PathRule):
+    """Takes the lowest inner minimum of a functional of the data alone. Needs no noise level.
+
+    Bakushinskii's veto: no rule that does not use the noise level can give answers that converge to the truth for every noise as
+    it vanishes, if the problem is ill-posed. Such rules work where the noise is irregular, as white noise is; a RuleWarning says
+    so where no noise level is given. Where one is, the walk ends before the data are fitted far better than it allows.
+
+    Bakushinskii, USSR Comput. Math. Math. Phys. 24, 1984; Kindermann, ETNA 38, 2011.
+    """
+
+    @property
+    def needs_noise_level(self) -> bool:
+        return False
+
+    @abstractmethod
+    def functional(self, trace: Trace) -> Tensor:
+        """What is to be least, (steps, batch); not finite where it is not defined."""
+        ...
+
+    def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
+        return lowest_minimum(self.functional(trace), RISE)
+
+    def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
+        if problem.noise_level is None:
+            warnings.warn(
+                f"{self}: alpha is chosen from the data alone, and no such rule is right for every noise (Bakushinskii's veto): "
+                f"it trusts the noise to be irregular, and smooth errors deceive it. Pass noise_level= (ni.estimate_noise_level "
+                f"may find it) and use rule=ni.DiscrepancyPrinciple().",
+                RuleWarning,
+                stacklevel=2,
+            )
+        choice = super().choose(problem, solve_at)
+        missing = torch.tensor([v is Status.NO_MINIMUM for v in choice.verdict])
+        if missing.any():
+            warnings.warn(f"{self}: {first_samples(missing)}: {Status.NO_MINIMUM}.", RuleWarning, stacklevel=2)
+        return choice
