@@ -37,7 +37,7 @@ class Architecture:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = self.make()
-            _randomise(model)
+            randomise(model)
         return model.to(dtype).eval()
 
 
@@ -63,7 +63,7 @@ ZOO: dict[str, Architecture] = {
 }
 
 
-def _randomise(model: nn.Module) -> None:
+def randomise(model: nn.Module) -> None:
     """Weights by He's rule, biases and batch statistics away from 0 and 1.
 
     Weights under a parametrisation stay as they are: a spectral norm is estimated when it is registered.
