@@ -42,9 +42,13 @@ from netinverse.prox import bregman_penalty as bregman_penalty
 from netinverse.prox import potential_of as potential_of
 from netinverse.prox import symmetric_bregman_distance as symmetric_bregman_distance
 from netinverse.reconstruction import Reconstruction as Reconstruction
+from netinverse.regularisers import ElasticNet as ElasticNet
+from netinverse.regularisers import GroupSparsity as GroupSparsity
+from netinverse.regularisers import HuberTotalVariation as HuberTotalVariation
 from netinverse.regularisers import Sparsity as Sparsity
 from netinverse.regularisers import Tikhonov as Tikhonov
 from netinverse.regularisers import TotalVariation as TotalVariation
+from netinverse.regularisers import WaveletSparsity as WaveletSparsity
 from netinverse.solvers.status import Status as Status
 
 __version__ = "0.1.0"

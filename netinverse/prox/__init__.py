@@ -10,8 +10,10 @@ from netinverse.prox.calculus import prox_conjugate as prox_conjugate
 from netinverse.prox.catalogue import ScaledActivation as ScaledActivation
 from netinverse.prox.catalogue import activation_of_aten as activation_of_aten
 from netinverse.prox.catalogue import potential_of as potential_of
+from netinverse.prox.elastic_net import ElasticNetPotential as ElasticNetPotential
 from netinverse.prox.entropies import LogisticEntropy as LogisticEntropy
 from netinverse.prox.entropies import TanhEntropy as TanhEntropy
+from netinverse.prox.group_huber import GroupHuber as GroupHuber
 from netinverse.prox.indicators import Box as Box
 from netinverse.prox.indicators import NonNegative as NonNegative
 from netinverse.prox.indicators import Simplex as Simplex

@@ -125,6 +125,10 @@ class L1(Separable):
     def conjugate_entries(self, p: Tensor) -> Tensor:
         return torch.zeros_like(p).masked_fill(beyond(p.abs(), self.weight), inf)
 
+    def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
+        """The projection onto the box |p| <= weight, whatever the step."""
+        return p.clamp(-self.weight, self.weight)
+
     def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
         return torch.where(x == 0, p.clamp(-self.weight, self.weight), self.weight * x.sign())
 

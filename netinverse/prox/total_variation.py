@@ -12,6 +12,8 @@ from netinverse.prox.calculus import prox_conjugate
 from netinverse.tensors import inner, norm, per_sample
 
 CHECK_EVERY = 10
+# The proximal map of g* at a vanishing step projects onto its domain, and leaves a point inside where it is.
+NO_STEP = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ def dual_prox(
 ) -> ProxResult:
     """argmin over x in C of step g(K x) + 1/2||x - z||^2, each sample until gap <= tolerance * objective.
 
-    g is a norm (g* the indicator of its dual ball), C the set of ``constraint``. Accelerated projected gradient on the dual,
-    p+ = P_ball(q + K P_C(z - step K^T q)/(step L^2)), L = ``transform_norm`` >= ||K||, with the momentum restarted where it
-    points uphill. At x = P_C(z - step K^T p) the duality gap is step (g(Kx) - <Kx, p>), a sum of nonnegative terms. Below
+    C is the set of ``constraint``. Accelerated proximal gradient on the dual, p+ = prox_{t g*}(q + t K P_C(z - step K^T q)), t =
+    1/(step L^2), L = ``transform_norm`` >= ||K||, with the momentum restarted where it points uphill; for a norm g, prox_{t g*}
+    is the projection onto its dual ball. At x = P_C(z - step K^T p) the duality gap is step (g(Kx) + g*(p) - <Kx, p>). Below
     rounding, 8 eps ||z||^2, no gap is asked for. Every operation is sample by sample, and finished samples leave the batch. If
     ``max_iterations`` ends the work first, ``gap`` says how far it got.
 
@@ -52,7 +54,7 @@ def dual_prox(
     """
     batch = z.shape[0]
     steps = torch.as_tensor(step, dtype=z.dtype, device=z.device).expand(batch)
-    start = torch.zeros_like(transform(z)) if warm is None else prox_conjugate(function, warm.to(z))
+    start = torch.zeros_like(transform(z)) if warm is None else prox_conjugate(function, warm.to(z), NO_STEP)
     out_x, out_p = z.clone(), start.clone()
     out_gap, out_iterations = z.new_zeros(batch), torch.zeros(batch, dtype=torch.long, device=z.device)
     index = torch.arange(batch, device=z.device)
@@ -63,7 +65,7 @@ def dual_prox(
         if iteration % CHECK_EVERY == 0 or iteration == max_iterations:
             x = _primal(transform, constraint, z, steps, p)
             image = transform(x)
-            gap = (steps * (function(image) - inner(image, p))).clamp(min=0)
+            gap = (steps * (function(image) + function.conjugate(p) - inner(image, p))).clamp(min=0)
             objective = steps * function(image) + 0.5 * norm(x - z).square()
             done = ~(gap > torch.maximum(tolerance * objective, floor))
             if iteration == max_iterations:
@@ -79,7 +81,7 @@ def dual_prox(
                     break
             weights = 1 / (steps * transform_norm**2)
         ascent = transform(_primal(transform, constraint, z, steps, q))
-        new = prox_conjugate(function, torch.addcmul(q, ascent, per_sample(weights, q)))
+        new = prox_conjugate(function, torch.addcmul(q, ascent, per_sample(weights, q)), weights)
         change = new - p
         uphill = inner(q - new, change) > 0
         momentum = torch.where(uphill, torch.ones_like(momentum), momentum)

@@ -46,6 +46,8 @@ SEPARABLE: list[Any] = [
     px.ELUPotential(0.5, 1.0, 0.7),
     px.ISRLUPotential(),
     px.SquareplusPotential(),
+    px.ElasticNetPotential(),
+    px.ElasticNetPotential(0.3, 2.0),
 ]
 POTENTIALS = [
     *SEPARABLE,
@@ -63,6 +65,7 @@ FUNCTIONS = [
     px.Scaled(px.TanhEntropy(), 0.3),
     px.Translated(px.Huber(), 0.7),
     px.Translated(px.GroupL21(), 0.7),
+    px.GroupHuber(1, 0.5),
 ]
 FUNCTION = pytest.mark.parametrize("f", FUNCTIONS, ids=repr)
 POTENTIAL = pytest.mark.parametrize("f", POTENTIALS, ids=repr)
