@@ -10,6 +10,7 @@ from torch import Tensor
 from netinverse.operators.linear import Identity
 from netinverse.problems import CompositeProblem
 from netinverse.prox import Box, NonNegative
+from netinverse.solvers.feasible_dual import closing_field, excess, shrink
 from netinverse.tensors import inner, per_sample
 
 
@@ -26,14 +27,12 @@ def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...])
 
     The gap is an upper bound of objective - minimum. Each term is written as a Fenchel-Young defect,
     f_i(w_i) + f_i*(q_i) - <q_i, w_i> with w_i = K_i x + c_i, and the last as sup <-K^T q, x' - x>: all are nonnegative, and
-    nothing large cancels.
+    nothing large cancels. The smallest is returned of this gap and those at dual points near q with K^T q = 0: a term in x
+    itself takes the residual over, or the field of a total variation does and all duals shrink until it fits its ball.
     """
     points = tuple(term.shifted(term.image(x)) for term in problem.terms)
     values = tuple(term.function(w) for term, w in zip(problem.terms, points, strict=True))
-    defects = [
-        (f + term.function.conjugate(q) - inner(q, w)).clamp(min=0)
-        for term, q, w, f in zip(problem.terms, duals, points, values, strict=True)
-    ]
+    defects = _defects(problem, duals, points, values)
     pulled = pull_back(problem, duals)
     gap = sum_of(defects) + _constraint_gap(problem, x, pulled)
     for i, (term, q, w, f) in enumerate(zip(problem.terms, duals, points, values, strict=True)):
@@ -41,7 +40,24 @@ def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...])
             # q_i - K^T q in place of q_i makes K^T q vanish: no sup over C is left, and the gap is of second order in the error.
             closed = (f + term.function.conjugate(q - pulled) - inner(q - pulled, w)).clamp(min=0)
             gap = torch.minimum(gap, sum_of([*defects[:i], closed, *defects[i + 1 :]]))
+        field = closing_field(term, pulled)
+        if field is not None:
+            by = excess(term.function, q - field)
+            near = shrink((*duals[:i], q - field, *duals[i + 1 :]), by)
+            rest = (pulled - term.map.adjoint(field)) / per_sample(by, pulled)
+            closed = sum_of(_defects(problem, near, points, values)) + _constraint_gap(problem, x, rest)
+            gap = torch.minimum(gap, closed.nan_to_num(nan=torch.inf, posinf=torch.inf))
     return sum_of(values), gap
+
+
+def _defects(
+    problem: CompositeProblem, duals: tuple[Tensor, ...], points: tuple[Tensor, ...], values: tuple[Tensor, ...]
+) -> list[Tensor]:
+    """f_i(w_i) + f_i*(q_i) - <q_i, w_i>, term by term."""
+    return [
+        (f + term.function.conjugate(q) - inner(q, w)).clamp(min=0)
+        for term, q, w, f in zip(problem.terms, duals, points, values, strict=True)
+    ]
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
