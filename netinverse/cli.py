@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -14,7 +15,7 @@ import torch
 import typer
 
 import netinverse as ni
-from netinverse.networks.files import load_network
+from netinverse.networks.summary import description
 
 app = typer.Typer(
     name="netinverse",
@@ -91,8 +92,7 @@ def invert(
     """Reconstruct the inputs of MODEL from DATA and write them, with alpha, status and certificate, to OUT."""
     if out.suffix != ".npz":
         raise ValueError(f"invert: OUT is {out}, but the reconstruction is written as .npz. Call it {out.stem}.npz.")
-    if plot is not None and plot.suffix not in PICTURES:
-        raise ValueError(f"invert: the picture is {plot}, but must end in one of {', '.join(PICTURES)}.")
+    require_picture("invert", plot)
     require_file(model, "MODEL")
     samples = read_array(data, "DATA")
     result = ni.invert(
@@ -117,10 +117,22 @@ def invert(
 
 
 @app.command()
-def inspect(model: Model) -> None:
+def inspect(
+    model: Model,
+    output: Annotated[
+        str | None, typer.Option(help="The inner module whose value is the output, such as layer3.1.relu.", metavar="MODULE")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the graph as well (.png, .pdf, .svg).", metavar="PICTURE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
     """Print the lifted structure of MODEL: its affine maps, its activations and their potentials."""
+    require_picture("inspect", plot)
     require_file(model, "MODEL")
-    typer.echo(load_network(model).summary())
+    network = ni.lift(model, output=output)
+    typer.echo(json.dumps(description(network), indent=2) if as_json else network.summary())
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        ni.plots.structure(network).savefig(plot)
 
 
 @app.command()
@@ -149,6 +161,11 @@ REGULARISERS: dict[Regulariser, Any] = {
     Regulariser.tikhonov: ni.Tikhonov,
     Regulariser.l1: ni.Sparsity,
 }
+
+
+def require_picture(who: str, path: Path | None) -> None:
+    if path is not None and path.suffix not in PICTURES:
+        raise ValueError(f"{who}: the picture is {path}, but must end in one of {', '.join(PICTURES)}.")
 
 
 def require_file(path: Path, name: str) -> None:

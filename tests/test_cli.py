@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import subprocess
@@ -100,7 +101,38 @@ def test_inspect_prints_the_lifted_structure(run: Callable[[str], int], files: P
     assert "proximal" in printed
 
 
+def test_inspect_as_json_is_the_lifted_network(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run("inspect model.pt2 --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    network = ni.load_network(files / "model.pt2")
+    assert [(n["name"], n["kind"], tuple(n["shape"]), tuple(n["inputs"])) for n in found["nodes"]] == [
+        (n.name, n.kind, n.shape, n.inputs) for n in network.nodes
+    ]
+    assert found["parameters"] == 12 * 10 + 10 + 10 * 8 + 8
+    assert found["is_exactly_lifted"] is True
+    assert found["input"]["shape"] == [12]
+    assert found["output"]["shape"] == [8]
+    assert found["dtype"] == "float64"
+
+
+def test_inspect_up_to_an_inner_module(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run("inspect model.pt2 --output 1 --json") == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert [(n["kind"], n["shape"]) for n in nodes] == [("affine", [10]), ("proximal", [10])]
+    assert nodes[-1]["module"] == "1"
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_inspect_draws_the_graph(suffix: str, run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run(f"inspect model.pt2 --plot drawn/graph.{suffix}") == 0
+    assert "affine" in capsys.readouterr().out
+    start = (files / "drawn" / f"graph.{suffix}").read_bytes()[:5]
+    assert start == {"png": b"\x89PNG\r", "pdf": b"%PDF-", "svg": b"<?xml"}[suffix]
+
+
 BAD = {
+    "inspect model.pt2 --plot graph.xyz": r"graph\.xyz, but must end in one of \.png, \.pdf, \.svg",
+    "inspect model.pt2 --output layer9": r"output is 'layer9'.*Names like it: .*'1'",
     "invert none.pt2 data.npy -o o.npz --noise-level 0.1": r"none\.pt2",
     "invert model.pt2 none.npy -o o.npz --noise-level 0.1": r"none\.npy",
     "invert model.pkl data.npy -o o.npz --noise-level 0.1": r"model\.pkl",
