@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,10 +51,52 @@ def require_shape(who: str, name: str, x: Tensor, shape: tuple[int, ...], meanin
     return x
 
 
-def per_sample_values(who: str, name: str, values: float | Tensor, like: Tensor, *, positive: bool = False) -> Tensor:
-    """``values`` as a ``(batch,)`` tensor, nonnegative (or positive) and finite."""
+def require_number(who: str, name: str, value: object, remedy: str) -> float:
+    """``value`` as a positive finite number, or an error that ends with ``remedy``."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{who}: {name} is {value!r}, but must be a positive number. {remedy}")
+    if not 0 < float(value) < float("inf"):
+        raise ValueError(f"{who}: {name} is {value}, but must be positive and finite. {remedy}")
+    return float(value)
+
+
+def require_whole(who: str, name: str, value: object, least: int, remedy: str) -> int:
+    """``value`` as a whole number of at least ``least``, or an error that ends with ``remedy``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{who}: {name} is {value!r}, but must be a whole number. {remedy}")
+    if value < least:
+        raise ValueError(f"{who}: {name} is {value}, but must be at least {least}. {remedy}")
+    return int(value)
+
+
+def require_object(who: str, name: str, value: object, methods: Sequence[str], remedy: str) -> None:
+    """Raise unless ``value`` is an object, not a class, with these methods; ``remedy`` says what to write."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{who}: {name} is the class {value.__name__}, but must be an object of it: a class has no settings. "
+            f"Write {name}={value.__name__}(...) with its arguments, if any."
+        )
+    missing = [method for method in methods if not callable(getattr(value, method, None))]
+    if missing:
+        raise TypeError(
+            f"{who}: {name} is {value!r}, a {type(value).__name__}, which has no method {', '.join(missing)}; it is what {name} "
+            f"is asked for. {remedy}"
+        )
+
+
+def per_sample_values(who: str, name: str, values: Any, like: Tensor, *, positive: bool = False) -> Tensor:
+    """``values``, a number or one for each sample, as a ``(batch,)`` tensor, nonnegative (or positive) and finite."""
     batch = like.shape[0]
-    found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    try:
+        given = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))  # a number keeps all its digits
+    except (TypeError, ValueError, RuntimeError):
+        given = torch.zeros((), dtype=torch.bool)
+    if given.is_complex() or given.dtype == torch.bool:
+        shown = f"a tensor of dtype {given.dtype}" if isinstance(values, Tensor) else repr(values)
+        raise TypeError(
+            f"{who}: {name} is {shown}, but must be a real number, or a tensor of {batch} real numbers, one for each sample."
+        )
+    found = given.to(dtype=like.dtype, device=like.device)
     if found.ndim > 1 or (found.ndim == 1 and found.shape[0] != batch):
         raise ValueError(
             f"{who}: {name} has shape {tuple(found.shape)}, but data holds {batch} sample(s). Pass one "

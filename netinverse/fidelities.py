@@ -35,6 +35,11 @@ class DataTerm(Protocol):
 class Fidelity(Protocol):
     """A family of data terms, one for each data set and network."""
 
+    @property
+    def keeps_last_activation(self) -> bool:
+        """True where the variable is what enters a proximal last activation, whose penalty the data term holds, convex."""
+        ...
+
     def variable(self, network: LiftedNetwork) -> Operator:
         """x -> z, the map whose value the data term takes."""
         ...
@@ -115,6 +120,10 @@ class BregmanFidelity:
 
     snap: float = 3.0
 
+    @property
+    def keeps_last_activation(self) -> bool:
+        return True
+
     def variable(self, network: LiftedNetwork) -> Operator:
         return PreActivation(network)
 
@@ -130,6 +139,10 @@ class BregmanFidelity:
 @dataclass(frozen=True)
 class SquaredFidelity:
     """1/2||F(x) - y||^2 on the output of the network."""
+
+    @property
+    def keeps_last_activation(self) -> bool:
+        return False
 
     def variable(self, network: LiftedNetwork) -> Operator:
         return NetworkOutput(network)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from os import PathLike
 
 import torch
 from torch import Tensor, nn
 
-from netinverse.checks import first_samples, per_sample_values, require_finite, require_floating, require_shape
+from netinverse.arguments import check_constraint, check_objects, check_settings, shape_of
+from netinverse.checks import per_sample_values, require_finite, require_floating, require_shape
 from netinverse.diagnostics.certificates import Certificate
-from netinverse.fidelities import BregmanFidelity, Fidelity, default_fidelity, project_data
+from netinverse.fidelities import Fidelity, default_fidelity
 from netinverse.methods import Method, MethodResult, Step, Try, Variational
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network
-from netinverse.noise import noise_left_after_projection
 from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule, RuleProblem
 from netinverse.problems import InverseProblem
 from netinverse.progress import bar
+from netinverse.projection import Projection
 from netinverse.protocols import ProximalFunction
 from netinverse.reconstruction import Reconstruction
 from netinverse.regularisers import Regulariser, Tikhonov, TotalVariation
+from netinverse.sensitivity import is_constant, judged
 from netinverse.solvers.status import Status
 from netinverse.tensors import norm
 
@@ -35,7 +38,7 @@ def invert(
     network: Network,
     data: Tensor,
     *,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: int | Sequence[int] | None = None,
     noise_level: float | Tensor | None = None,
     regulariser: Regulariser | None = None,
     constraint: ProximalFunction | None = None,
@@ -62,25 +65,23 @@ def invert(
     Raises ValueError, TypeError or FileNotFoundError on bad input, before anything is computed.
     """
     began = time.perf_counter()
+    check_settings(tolerance, max_steps, seed)
+    check_objects(regulariser, rule, method, fidelity)
     require_finite("invert", "data", require_floating("invert", "data", data))
-    if data.ndim < 2:
-        raise ValueError(
-            f"invert: data has shape {tuple(data.shape)}, but the batch comes first: (batch, ...). For one sample use data[None]."
-        )
-    if not tolerance > 0:
-        raise ValueError(f"invert: tolerance is {tolerance}, but must be positive. The default is 1e-6.")
-    lifted = _lifted(network, data, input_shape, start)
+    if start is not None:
+        require_floating("invert", "start", start)
+    lifted = _lifted(network, data, shape_of(input_shape), start)
     given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data).double()
     rule = _rule(rule, given)
+    _check_data_shape(lifted, data)
     x = _start(lifted, data, start)
     regulariser = _default_regulariser(lifted.input_shape) if regulariser is None else regulariser
-    _check_data_shape(lifted, data, x)
     regulariser.check_shape(tuple(lifted.input_shape))
+    check_constraint(constraint, x.double())
 
     working = lifted.astype(torch.float64)
-    observed = data.detach().double()
-    projected, moved = project_data(working, observed)
-    left = None if given is None else noise_left_after_projection(observed, projected, given)
+    projection = Projection.of(working, data, given)
+    projected, left = projection.data, projection.left
     fidelity = default_fidelity(working) if fidelity is None else fidelity
     problem = InverseProblem(
         variable=fidelity.variable(working),
@@ -89,21 +90,22 @@ def invert(
         data=projected,
         regulariser=regulariser,
         constraint=constraint,
-        alpha=torch.ones_like(moved),
+        alpha=torch.ones_like(projection.moved),
         affine=_is_affine(working, fidelity),
     )
     x = problem.feasible(x.double())
-    constant = _is_constant(working, x, seed)
+    constant = is_constant(working, problem, x, seed)
     problem = problem.at(_heavy_weight(problem, x))
     rule_problem = RuleProblem(left, norm(projected), problem.alpha, given)
-    if not len(x) or constant:
+    if bool(constant.all()):
         result = _unmoved(problem, x)
     else:
         with bar(progress, len(x), "inverting") as on_try:
             result = (Variational() if method is None else method).run(
                 working, problem, x, rule, rule_problem, tolerance=tolerance, max_steps=max_steps, on_try=on_try
             )
-    message = _message(regulariser, fidelity, rule, moved, left)
+        result = judged(result, problem, x, constant, projection.contradicted, seed)
+    message = _message(regulariser, fidelity, rule, projection)
     return _reconstruction(result, problem, data, left, given, message, time.perf_counter() - began)
 
 
@@ -115,7 +117,7 @@ def _lifted(network: Network, data: Tensor, input_shape: tuple[int, ...] | None,
     elif isinstance(network, torch.export.ExportedProgram):
         lifted = lift(network)
     elif isinstance(network, nn.Module):
-        shape = tuple(input_shape) if input_shape is not None else None if start is None else tuple(start.shape[1:])
+        shape = input_shape if input_shape is not None or start is None else tuple(start.shape[1:])
         if shape is None:
             raise ValueError(
                 "invert: input_shape is missing; the shape of an input cannot be read off a torch module. Pass "
@@ -128,9 +130,9 @@ def _lifted(network: Network, data: Tensor, input_shape: tuple[int, ...] | None,
             f"invert: network is a {type(network).__name__}, but must be a torch.nn.Module, a LiftedNetwork, a "
             f"torch.export.ExportedProgram or the path of a .pt2 file."
         )
-    if input_shape is not None and tuple(input_shape) != tuple(lifted.input_shape):
+    if input_shape is not None and input_shape != tuple(lifted.input_shape):
         raise ValueError(
-            f"invert: input_shape is {tuple(input_shape)}, but the network takes inputs of shape {tuple(lifted.input_shape)}."
+            f"invert: input_shape is {input_shape}, but the network takes inputs of shape {tuple(lifted.input_shape)}."
         )
     return lifted
 
@@ -154,18 +156,24 @@ def _start(lifted: LiftedNetwork, data: Tensor, start: Tensor | None) -> Tensor:
     shape = (data.shape[0], *lifted.input_shape)
     if start is None:
         return data.new_zeros(shape)
-    require_shape("invert", "start", require_floating("invert", "start", start), shape, "one input for each sample of the data")
+    require_shape("invert", "start", start, shape, "one input for each sample of the data")
     return require_finite("invert", "start", start).detach()
 
 
-def _check_data_shape(lifted: LiftedNetwork, data: Tensor, x: Tensor) -> None:
-    """Data must look like the network's output; one zero input tells."""
+def _check_data_shape(lifted: LiftedNetwork, data: Tensor) -> None:
+    """Data must look like the network's output; two zero inputs tell."""
     with torch.no_grad():
-        expected = tuple(lifted(torch.zeros((1, *x.shape[1:]), dtype=lifted.dtype, device=lifted.device)).shape[1:])
-    if tuple(data.shape[1:]) != expected:
+        expected = tuple(lifted(torch.zeros((2, *lifted.input_shape), dtype=lifted.dtype, device=lifted.device)).shape[1:])
+    if not expected:
+        raise ValueError(
+            "invert: the network returns one number for each sample, of shape (batch,), but an output needs an axis after the "
+            "batch. Let the network end with a reshape to (batch, 1), and pass data[:, None]."
+        )
+    if tuple(data.shape[1:]) != expected or not data.ndim:
+        alone = " For one sample use data[None]." if tuple(data.shape) == expected else ""
         raise ValueError(
             f"invert: data has shape {tuple(data.shape)}, but the network returns "
-            f"(batch, {', '.join(map(str, expected))}). Pass data as the network returns it, the batch first."
+            f"(batch, {', '.join(map(str, expected))}). Pass data as the network returns it, the batch first.{alone}"
         )
     if data.device != lifted.device:
         raise ValueError(
@@ -181,17 +189,8 @@ def _default_regulariser(shape: tuple[int, ...]) -> Regulariser:
 def _is_affine(network: LiftedNetwork, fidelity: Fidelity) -> bool:
     """True where the variable that the fidelity takes depends on the input by an affine map."""
     nonlinear = [node for node in network.nodes if node.kind != "affine"]
-    last_is_kept = isinstance(fidelity, BregmanFidelity) and network.nodes[-1].kind == "proximal"
+    last_is_kept = fidelity.keeps_last_activation and network.nodes[-1].kind == "proximal"
     return len(nonlinear) <= (1 if last_is_kept else 0)
-
-
-def _is_constant(network: LiftedNetwork, x: Tensor, seed: int) -> bool:
-    """True where the output is the same at the start and at two random inputs."""
-    generator = torch.Generator().manual_seed(seed)
-    probes = torch.randn((2, *x.shape[1:]), generator=generator, dtype=torch.float64).to(x.device)
-    with torch.no_grad():
-        outputs = network(torch.cat([x[:1], probes, 10 * probes]))
-    return bool((outputs == outputs[:1]).all())
 
 
 def _heavy_weight(problem: InverseProblem, x: Tensor) -> Tensor:
@@ -224,18 +223,9 @@ def _unmoved(problem: InverseProblem, x: Tensor) -> MethodResult:
     )
 
 
-def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, moved: Tensor, left: Tensor | None) -> str:
+def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, projection: Projection) -> str:
     """What was chosen, and what was done to the data."""
-    chosen = f"regulariser: {regulariser.name}; fidelity: {type(fidelity).__name__}; rule: {rule}."
-    outside = int((moved > 0).sum())
-    if not outside:
-        return chosen
-    found = (
-        f" data outside the range of the last activation in {first_samples(moved > 0)}: projected onto it, by at most "
-        f"{float(moved.max()):.3g} (l2 norm)."
-    )
-    deducted = "" if left is None else " What that removed of the noise is deducted from the noise level."
-    return chosen + found + deducted
+    return f"regulariser: {regulariser.name}; fidelity: {type(fidelity).__name__}; rule: {rule}.{projection.describe()}"
 
 
 def _reconstruction(

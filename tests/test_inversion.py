@@ -77,7 +77,12 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "integers": ({"data": torch.ones(2, 12, dtype=torch.long)}, TypeError, r"data has dtype torch.int64.*data\.float\(\)"),
     "complex": ({"data": torch.ones(2, 12, dtype=torch.complex64)}, TypeError, "data has dtype torch.complex64"),
     "list": ({"data": [[1.0] * 12]}, TypeError, r"data is a list, but must be a torch\.Tensor.*torch\.as_tensor\(data\)"),
-    "one sample": ({"data": torch.ones(12)}, ValueError, r"data has shape \(12,\), but the batch comes first.*data\[None\]"),
+    "one sample": ({"data": torch.ones(12)}, ValueError, r"data has shape \(12,\), but the network returns .*data\[None\]"),
+    "one number a sample": (
+        {"network": nn.Sequential(nn.Linear(8, 1), nn.Flatten(0)).eval(), "data": torch.ones(2)},
+        ValueError,
+        r"returns one number for each sample, of shape \(batch,\).*data\[:, None\]",
+    ),
     "data shape": ({"data": torch.ones(2, 11)}, ValueError, r"data has shape \(2, 11\), but the network returns \(batch, 12\)"),
     "start shape": ({"start": torch.zeros(2, 7)}, ValueError, r"start has shape \(2, 7\), but \(2, 8\) is expected: one input"),
     "start batch": ({"start": torch.zeros(3, 8)}, ValueError, r"start has shape \(3, 8\), but \(2, 8\) is expected"),
@@ -91,6 +96,14 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "noise_level is -0.5 in sample 1, but must be zero",
     ),
     "noise nan": ({"noise_level": float("nan")}, ValueError, "noise_level contains 2 NaN"),
+    "noise text": ({"noise_level": "0.1"}, TypeError, "noise_level is '0.1', but must be a real number"),
+    "noise bool": ({"noise_level": True}, TypeError, "noise_level is True, but must be a real number"),
+    "noise complex": ({"noise_level": 1j}, TypeError, "noise_level is 1j, but must be a real number"),
+    "noise complex tensor": (
+        {"noise_level": torch.ones(2, dtype=torch.complex64)},
+        TypeError,
+        r"noise_level is a tensor of dtype torch\.complex64.*2 real numbers, one for each sample",
+    ),
     "no rule": ({"noise_level": None}, ValueError, r"neither a rule nor a noise_level is given.*noise_level=.*Fixed\(alpha\)"),
     "rule without noise": (
         {"noise_level": None, "rule": ni.DiscrepancyPrinciple()},
@@ -99,6 +112,45 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "tolerance": ({"tolerance": 0.0}, ValueError, "tolerance is 0.0, but must be positive"),
     "tolerance nan": ({"tolerance": float("nan")}, ValueError, "tolerance is nan, but must be positive"),
+    "tolerance text": ({"tolerance": "a"}, TypeError, "tolerance is 'a', but must be a positive number. The default is 1e-6"),
+    "tolerance infinite": ({"tolerance": float("inf")}, ValueError, "tolerance is inf, but must be positive and finite"),
+    "max_steps fraction": ({"max_steps": 1.5}, TypeError, "max_steps is 1.5, but must be a whole number. Leave it out"),
+    "max_steps zero": ({"max_steps": 0}, ValueError, "max_steps is 0, but must be at least 1"),
+    "max_steps negative": ({"max_steps": -1}, ValueError, "max_steps is -1, but must be at least 1"),
+    "seed": ({"seed": "a"}, TypeError, "seed is 'a', but must be a whole number"),
+    "regulariser class": ({"regulariser": ni.Tikhonov}, TypeError, r"regulariser is the class Tikhonov.*regulariser=Tikhonov\("),
+    "rule class": ({"rule": ni.DiscrepancyPrinciple}, TypeError, "rule is the class DiscrepancyPrinciple, but must be an object"),
+    "fidelity class": ({"fidelity": ni.SquaredFidelity}, TypeError, "fidelity is the class SquaredFidelity"),
+    "constraint class": ({"constraint": ni.NonNegative}, TypeError, "constraint is the class NonNegative"),
+    "method class": ({"method": ni.Variational}, TypeError, "method is the class Variational"),
+    "function as regulariser": (
+        {"regulariser": ni.L1()},
+        TypeError,
+        r"regulariser is L1\(.*half of R\(x\) = g\(K x\).*ni.Sparsity\(",
+    ),
+    "number as rule": ({"rule": 0.1}, TypeError, r"rule is 0.1, a float.*rule=ni\.Fixed\(0\.1\)"),
+    "text as method": ({"method": "lifted"}, TypeError, r'method is .lifted., a str.*ni\.Variational\("lifted"\)'),
+    "text as fidelity": ({"fidelity": "squared"}, TypeError, r"fidelity is 'squared', a str.*ni\.SquaredFidelity\(\)"),
+    "pair as constraint": ({"constraint": (0, 1)}, TypeError, r"constraint is \(0, 1\), a tuple.*ni\.Box\(0, 1\)"),
+    "l1 as constraint": (
+        {"constraint": ni.L1()},
+        ValueError,
+        "constraint is a L1, which is no set.*regulariser=.*sets are ni.Box",
+    ),
+    "square as constraint": ({"constraint": ni.SquaredNorm()}, ValueError, "constraint is a SquaredNorm, which is no set"),
+    "short box": (
+        {"constraint": ni.Box(torch.zeros(7), torch.ones(7))},
+        ValueError,
+        r"constraint Box does not fit one input, which has shape \(8,\).*broadcast",
+    ),
+    "box of a batch": (
+        {"constraint": ni.Box(torch.zeros(2, 8), torch.ones(2, 8))},
+        ValueError,
+        "constraint Box does not fit one input.*the same for all samples",
+    ),
+    "start list": ({"start": [1.0], "input_shape": None}, TypeError, r"start is a list, but must be a torch\.Tensor"),
+    "input shape text": ({"input_shape": "8"}, TypeError, "input_shape is '8', but must be positive whole numbers"),
+    "input shape zero": ({"input_shape": (0,)}, TypeError, r"input_shape is \(0,\), but must be positive whole numbers"),
     "network": ({"network": torch.relu}, TypeError, "network is a builtin_function_or_method, but must be a torch.nn.Module"),
     "input shape": (
         {"network": ni.mlp((8, 12)), "input_shape": (9,)},
@@ -147,6 +199,87 @@ def test_a_constant_network_is_said_to_be_constant() -> None:
     assert result.x.shape == (2, 8) and torch.isfinite(result.x).all() and result.certificate.kind == "none"
     with pytest.raises(RuntimeError, match=r"CONSTANT_NETWORK.*does not depend on its input"):
         result.require_converged()
+
+
+def dim() -> tuple[nn.Module, Tensor]:
+    """relu(W x - 1) with W between 0 and 1/255, and its outputs for x in [0, 255]: an author's network for bytes."""
+    model = single()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        model[0].weight.copy_(torch.rand(12, 8, generator=generator, dtype=F64) / 255)
+        model[0].bias.fill_(-1.0)
+        x = 255 * torch.rand(2, 8, generator=generator, dtype=F64)
+        return model, model(x)
+
+
+def test_a_network_for_large_inputs_is_not_called_constant() -> None:
+    """Near zero its output is zero; inputs of ordinary size tell nothing."""
+    model, data = dim()
+    for constraint in (None, ni.Box(0, 255)):
+        result = ni.invert(model, data, input_shape=(8,), noise_level=1e-2, constraint=constraint, tolerance=1e-3)
+        assert result.converged
+    narrow = ni.invert(model, data, input_shape=(8,), noise_level=1e-2, constraint=ni.Box(0, 1e-3), tolerance=1e-3)
+    assert not narrow.converged  # in this box the output is zero everywhere
+    squared = ni.invert(
+        model, data, input_shape=(8,), noise_level=1e-2, constraint=ni.Box(0, 1e-3), fidelity=ni.SquaredFidelity()
+    )
+    assert squared.status == (ni.Status.CONSTANT_NETWORK,) * 2
+
+
+def test_whether_a_network_is_constant_does_not_depend_on_the_neighbours() -> None:
+    model, data = dim()
+    start = torch.zeros(2, 8, dtype=F64)
+    start[0] = 255
+    for order in ([0, 1], [1, 0]):
+        together = ni.invert(model, data[order], start=start[order], noise_level=1e-2, tolerance=1e-3)
+        for i in range(2):
+            alone = ni.invert(model, data[order][[i]], start=start[order][[i]], noise_level=1e-2, tolerance=1e-3)
+            assert alone.status[0] is together.status[i] and (alone.x[0] - together.x[i]).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("rule", [ni.Fixed(1e-3), None])
+def test_a_flat_point_is_no_answer(rule: ni.Fixed | None) -> None:
+    """Every hidden unit is dead around zero: the derivative is zero there, whatever the data are."""
+    model = seeded(lambda: nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 10)))
+    with torch.no_grad():
+        model[0].bias.fill_(-1.5)
+        generator = torch.Generator().manual_seed(0)
+        x = 6 * torch.randn(3, 6, generator=generator, dtype=F64)
+        clean = model(torch.cat([x, torch.zeros(1, 6, dtype=F64)]))
+    result = ni.invert(model, clean, input_shape=(6,), noise_level=0.01, rule=rule)
+    assert result.status[:3] == (ni.Status.FLAT,) * 3 and "FLAT (3), samples 0, 1, 2" in result.summary()
+    assert "begin from another start" in str(ni.Status.FLAT).lower()
+    assert result.status[3] is not ni.Status.FLAT and result.residual[3] == 0  # flat, and a perfect fit
+
+
+def test_a_noise_level_that_projection_contradicts_is_said() -> None:
+    """Clean data lie in the range, so the noise is at least as large as what projection moves."""
+    model, data, _ = vectors()
+    with torch.no_grad():
+        clean = model(torch.linspace(-1, 1, 24, dtype=F64).reshape(3, 8))
+    data = clean + torch.where(clean == 0, -0.3, 0.05)
+    cut = (data.clamp(min=0) - data).norm(dim=1)
+    for rule in (None, ni.Fixed(0.1)):
+        result = ni.invert(model, data, input_shape=(8,), noise_level=0.2, rule=rule, tolerance=1e-3)
+        assert (cut > 0.3).all() and result.status == (ni.Status.DATA_OUTSIDE_RANGE,) * 3 and not result.converged
+        assert "The noise level does not allow that in samples 0, 1, 2, moved by" in result.message
+        torch.testing.assert_close(result.noise_level, cut)
+    exact = ni.invert(model, data, input_shape=(8,), noise_level=0.0, tolerance=1e-3)
+    assert exact.status == (ni.Status.DATA_OUTSIDE_RANGE,) * 3
+    # All of the noise cut off, and no more: what is left are exact data.
+    below = torch.where(clean == 0, -0.3, clean)
+    removed = ni.invert(model, below, input_shape=(8,), noise_level=(below - clean).norm(dim=1), tolerance=1e-3)
+    assert removed.converged and torch.equal(removed.noise_level, torch.zeros(3, dtype=F64))
+
+
+def test_rounding_is_no_noise() -> None:
+    """Soft-max of float32 does not sum to one exactly: neither outside the range, nor contradicting exact data."""
+    model = seeded(lambda: nn.Sequential(nn.Linear(6, 5), nn.Softmax(-1)), torch.float32)
+    with torch.no_grad():
+        data = model(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)))
+    result = ni.invert(model, data, input_shape=6, noise_level=0.0, tolerance=1e-3)
+    assert "outside" not in result.message and ni.Status.DATA_OUTSIDE_RANGE not in result.status
+    assert torch.equal(result.noise_level, torch.zeros(4, dtype=F64))
 
 
 def test_data_outside_the_range_are_projected_and_the_message_says_so() -> None:
@@ -296,6 +429,24 @@ def test_data_that_no_input_gives_are_said_to_be_unreachable() -> None:
     assert result.status == (ni.Status.UNREACHABLE,) * 2
     assert (result.residual >= least * (1 - 1e-9)).all() and (result.residual <= 1.05 * least).all()
     assert "within tau * noise level" in result.summary()
+
+
+def test_noise_above_the_residual_that_any_weight_leaves_is_said() -> None:
+    """With a large bias the data are far longer than what the input changes in them; the norm of the data tells nothing."""
+    layer = seeded(lambda: nn.Linear(6, 10))
+    with torch.no_grad():
+        layer.bias.fill_(3.0)
+        data = layer(0.3 * torch.randn(1, 6, generator=torch.Generator().manual_seed(0), dtype=F64))
+    result = ni.invert(layer, data, input_shape=(6,), noise_level=2.0)
+    assert (data - 3).norm() < 2 < data.norm() and result.status == (ni.Status.NOISE_EXCEEDS_RESIDUAL,)
+    tried = result.tried
+    assert len(tried) <= 12 and result.alpha.item() == tried["alpha"].iloc[-1] and result.alpha.item() < 1e4
+
+
+def test_an_input_shape_may_be_one_number() -> None:
+    model, data, level = vectors()
+    one = ni.invert(model, data, input_shape=8, noise_level=level, tolerance=1e-3)
+    assert torch.equal(one.x, ni.invert(model, data, input_shape=(8,), noise_level=level, tolerance=1e-3).x)
 
 
 def test_every_form_of_the_network_gives_the_same(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ class Bracket:
         factor = alpha / self.last[0]
         slope = torch.log(residual / self.last[1]) / torch.log(factor)
         telling = ~first & ~turned & torch.where(over, factor <= 1 / TELLING, factor >= TELLING)
-        flat = torch.where(telling & (slope < FLAT), self.flat + 1, torch.where(telling | turned, 0.0, self.flat))
+        still = telling & ~(slope >= FLAT)  # a slope of NaN is that between two residuals of zero
+        flat = torch.where(still, self.flat + 1, torch.where(telling | turned, 0.0, self.flat))
         usable = torch.isfinite(slope) & (torch.maximum(factor, 1 / factor) > LEAST)
         backwards = torch.where(over, factor > 1, factor < 1)
         below, above = self._narrowed(alpha, residual, over)
@@ -79,7 +80,7 @@ class Bracket:
             over=over,
             flat=flat,
             plateau=torch.where(flat == 0, alpha, torch.where(self.flat == 0, self.last[0], self.plateau)),
-            moved=self.moved | (telling & (slope >= FLAT)) | turned,
+            moved=self.moved | (telling & ~still) | turned,
         )
 
     def _narrowed(self, alpha: Tensor, residual: Tensor, over: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -29,14 +29,12 @@ class _Search:
     """Where each sample's search stands; all ``(batch,)``.
 
     ``alpha`` is the weight to be solved at next, ``final`` whether accurately. ``bound`` is the largest residual that is
-    accepted, ``slack`` what is accepted where the residual falls no further. ``end`` is what the sample ends as once it is
-    ``done``.
+    accepted. ``end`` is what the sample ends as once it is ``done``.
     """
 
     alpha: Tensor
     bracket: Bracket
     bound: Tensor
-    slack: Tensor
     final: Tensor
     end: Tensor
     done: Tensor
@@ -53,9 +51,10 @@ class DiscrepancyPrinciple(Rule):
 
     Accepted is every residual between (aim - accuracy) * tau * delta and tau * delta; the search goes for ``aim`` * tau * delta.
     A regularised solution reproduces part of the noise, so its residual should lie a little below that of the truth, which is
-    delta. Where the residual cannot come that low (many more outputs than inputs), the aim becomes tau * delta itself. For
-    exact data, delta = 0, any residual up to ``floor`` times the norm of the data is accepted, and so it is for a noise level
-    below that where the residual falls no further.
+    delta. Where the residual cannot come that low (many more outputs than inputs), the aim becomes tau * delta itself. No
+    aim is below ``floor`` times the norm of the data, where any residual up to that is accepted: so exact data are served, and
+    noise levels near zero. Smaller residuals are not determined by a solution of tolerance 1e-6: there the penalty is nearly all
+    of the objective. For smaller noise give a smaller floor, and invert a smaller tolerance.
 
     Verdicts: CONVERGED; NOISE_EXCEEDS_DATA where delta is at least the norm of the data; UNREACHABLE where a smaller alpha no
     longer lowers the residual, and it is still above tau * delta; NOISE_EXCEEDS_RESIDUAL where a larger alpha no longer raises
@@ -123,12 +122,12 @@ class DiscrepancyPrinciple(Rule):
         assert problem.noise_level is not None
         alpha, noise = problem.start, problem.noise_level
         floor, bound = self.floor * problem.data_norm, self.tau * noise
-        hopeless = (noise >= problem.data_norm) & (noise > 0)
+        target = torch.maximum(floor, self.aim * bound)
+        hopeless = (noise >= (1 - 1e-12) * problem.data_norm) & (noise > 0)  # equal norms, whatever their rounding
         return _Search(
             alpha=alpha,
-            bracket=Bracket.around(torch.where(noise == 0, floor, self.aim * bound), alpha),
-            bound=torch.where(noise == 0, floor, bound),
-            slack=torch.maximum(floor, bound),
+            bracket=Bracket.around(target, alpha),
+            bound=torch.maximum(floor, bound),
             final=hopeless,
             end=torch.where(hopeless, HOPELESS, OPEN),
             done=torch.zeros_like(hopeless),
@@ -145,9 +144,8 @@ class DiscrepancyPrinciple(Rule):
         near = self._near(search, residual)
         stuck = bracket.stuck & ~near
         # The residual falls no further, but is as low as it must be: the largest weight at which it is.
-        enough = stuck & bracket.over & (residual <= search.slack)
-        bound = torch.where(enough & (residual > search.bound), search.slack, search.bound)
-        target = torch.where(enough, bound, bracket.target)
+        enough = stuck & bracket.over & (residual <= search.bound)
+        target = torch.where(enough, search.bound, bracket.target)
         following = torch.where(stuck, bracket.plateau, bracket.propose(search.alpha, residual))
         alpha = torch.where(near, search.alpha, following)
         # Accurate solutions differ a little from quick ones: the bracket of the quick ones is not theirs.
@@ -156,7 +154,6 @@ class DiscrepancyPrinciple(Rule):
             search,
             alpha=alpha,
             bracket=choose(near | stuck, fresh, bracket),
-            bound=bound,
             final=near | stuck,
             end=torch.where(stuck & ~enough, torch.where(bracket.over, UNREACHABLE, SATURATED), search.end),
         )
@@ -165,11 +162,9 @@ class DiscrepancyPrinciple(Rule):
         """End with an accepted residual, or where the search was given up; otherwise search on."""
         bracket = search.bracket
         accepted = self._near(search, residual) | (bracket.over & (residual <= search.bound))
-        stuck = bracket.stuck & ~accepted
-        accepted |= stuck & bracket.over & (residual <= search.slack)
         given_up = search.end != OPEN
         done = accepted | given_up
-        lost = stuck & ~done
+        lost = bracket.stuck & ~done
         following = torch.where(lost, bracket.plateau, bracket.propose(search.alpha, residual))
         end = torch.where(accepted & (search.end != HOPELESS), MET, search.end)
         return replace(

@@ -152,6 +152,7 @@ CURVES: dict[str, Residual] = {
     "plateau below": power(1.0, 0.5, floor=2.0),
     "plateau above": lambda alpha, samples: 0.5 * alpha / (1 + alpha),
     "flat": lambda alpha, samples: torch.ones_like(alpha),
+    "zero": lambda alpha, samples: torch.zeros_like(alpha),
     "falling": lambda alpha, samples: 1 / (1 + alpha),
     "jump": lambda alpha, samples: torch.where(alpha > 1e-3, 5.0, 0.01) * alpha**0.3,
     "jump up": lambda alpha, samples: torch.where(alpha > 50, 1.0, 0.001) + 1e-4 * alpha,
@@ -195,6 +196,12 @@ def test_a_start_where_the_residual_is_flat_is_left_behind(start: float) -> None
     assert choice.alpha.item() == pytest.approx(RULE.aim * RULE.tau * 0.2 / 100, rel=0.02)
 
 
+def test_a_residual_of_zero_at_every_weight_ends_soon() -> None:
+    """As where the data are what the network gives at the regulariser's own minimiser."""
+    choice, recorder = choose(CURVES["zero"], [0.1], [100.0])
+    assert choice.verdict == (Status.NOISE_EXCEEDS_RESIDUAL,) and len(recorder.asked) <= 10 and choice.alpha <= 100.0
+
+
 def test_exhausted_tries_are_not_a_solvers_step_limit() -> None:
     choice, recorder = choose(power(1.0, 0.5), [0.1], [100.0], 1e5, max_tries=3)
     assert choice.verdict == (Status.SEARCH_LIMIT,) and len(recorder.asked) == 3
@@ -203,13 +210,13 @@ def test_exhausted_tries_are_not_a_solvers_step_limit() -> None:
 
 @pytest.mark.parametrize("level", [1e-12, 1e-6, 1e-4])
 def test_a_noise_level_below_what_the_solver_can_see_is_no_worse_than_none(level: float) -> None:
-    """Where the residual stops at a solver's accuracy below the floor, noise 0 is met, and so is a noise level next to it."""
+    """Where the residual stops at a solver's accuracy, below the floor, noise 0 is met, and so is a noise level next to it."""
     residual = power(1.0, 0.8, floor=3e-4)
     for given_level in (0.0, level):
         choice, recorder = choose(residual, [given_level], [1.0])
         assert choice.verdict == (Status.CONVERGED,) and recorder.last(0) == (choice.alpha.item(), True)
         assert residual(choice.alpha, torch.tensor([0])).item() <= RULE.floor
-    sharp, _ = choose(power(1.0, 0.8), [1e-5], [1.0])  # where it can be seen, the noise level is kept
+    sharp, _ = choose(power(1.0, 0.8), [1e-5], [1.0], floor=1e-8)  # for who can see so little, the noise level is kept
     found = power(1.0, 0.8)(sharp.alpha, torch.tensor([0])).item()
     assert (RULE.aim - RULE.accuracy) * RULE.tau * 1e-5 * (1 - 1e-9) <= found <= RULE.tau * 1e-5
 
