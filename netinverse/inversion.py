@@ -71,7 +71,7 @@ def invert(
     if start is not None:
         require_floating("invert", "start", start)
     lifted = _lifted(network, data, shape_of(input_shape), start)
-    given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data).double()
+    given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data.detach().double())
     rule = _rule(rule, given)
     _check_data_shape(lifted, data)
     x = _start(lifted, data, start)
