@@ -34,12 +34,14 @@ class ErrorBound:
     """Bounds of the distance to the truth in units of R, (batch,) each; inf where a bound does not apply.
 
     value: the one to use; kind: "symmetric", "conditional" or "a posteriori". bounds: what it bounds, in words.
-    symmetric: B(f - alpha v, z)/alpha. published: [B(f + alpha v, z) + B(f - alpha v, z)]/alpha, never smaller. rectified: the
-    published one written out for a ReLU, 2 B(f, z)/alpha + alpha ||v||^2. f the data, z the last pre-activation at the truth.
+    tight: [B(u, z) - 1/4||u - sigma(z)||^2]/alpha, u = f - alpha v, f the data, z the last pre-activation at the truth.
+    symmetric: B(u, z)/alpha, at most twice ``tight``. published: [B(f + alpha v, z) + B(f - alpha v, z)]/alpha, never smaller.
+    rectified: the published one written out for a ReLU, 2 B(f, z)/alpha + alpha ||v||^2.
     """
 
     value: Tensor
     kind: str
+    tight: Tensor
     symmetric: Tensor
     published: Tensor
     rectified: Tensor
@@ -65,11 +67,12 @@ def error_bound(
 
     One affine map before the last activation ("symmetric"): with K^T v = p in dR(truth),
 
-        <p_alpha - p, x_alpha - truth> <= B(f - alpha v, z(truth)) / alpha.
+        <p_alpha - p, x_alpha - truth> <= [B(u, z) - 1/4||u - sigma(z)||^2] / alpha,    u = f - alpha v, z = z(truth).
 
-    Proof: the left side times alpha is at most <sigma(z_alpha) - (f - alpha v), z - z_alpha>; convexity of Phi bounds the first
-    part by Phi(z) - Phi(z_alpha), and Fenchel-Young the rest by B. It is inf where f - alpha v leaves the domain, and where the
-    source condition fails.
+    Proof: the left side times alpha is at most <s - u, z - z_alpha>, s = sigma(z_alpha). Phi is 1-smooth: <s, z - z_alpha> <=
+    Phi(z) - Phi(z_alpha) - 1/2||sigma(z) - s||^2. h = 1/2||.||^2 + Psi is 1-strongly convex: <u, z_alpha> - Phi(z_alpha) <= h(u)
+    - 1/2||u - s||^2. The two squares are at least 1/4||u - sigma(z)||^2. Attained by linear least squares. It is inf where u
+    leaves the domain, and where the source condition fails.
 
     Any network and any x ("a posteriori", with ``x`` given): with e = max(objective(x) - objective(truth), 0),
 
@@ -92,14 +95,15 @@ def error_bound(
         z, shift = lifted.pre_activation(exact), per_sample(weight, f) * source.v
         penalty = lifted.output_potential.penalty
         symmetric = penalty(f - shift, z) / weight
+        tight = symmetric - norm(f - shift - lifted.output_potential.prox(z)).square() / (4 * weight)
         published = symmetric + penalty(f + shift, z) / weight
         rectified = _rectified(lifted.output_potential, f, z, weight, source.v)
         if x is not None:
             value = symmetric + _correction(lifted, exact, f, weight, regulariser, source, z, _given(x, exact))
-            return ErrorBound(value, "a posteriori", symmetric, published, rectified)
+            return ErrorBound(value, "a posteriori", tight, symmetric, published, rectified)
     fails = ~source.holds
-    symmetric, published, rectified = (b.masked_fill(fails, inf) for b in (symmetric, published, rectified))
-    return ErrorBound(symmetric, "symmetric" if _is_affine(lifted) else "conditional", symmetric, published, rectified)
+    bounds = [b.masked_fill(fails, inf) for b in (tight, symmetric, published, rectified)]
+    return ErrorBound(bounds[0], "symmetric" if _is_affine(lifted) else "conditional", *bounds)
 
 
 def _treated(network: LiftedNetwork, truth: Tensor, data: Tensor, noise_level: float | Tensor | None) -> Tensor:
