@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class HankeRaus(HeuristicRule):
 
     Hanke & Raus, SIAM J. Sci. Comput. 17, 1996; Jin & Lorenz, SIAM J. Numer. Anal. 48, 2010.
     """
+
+    accurate: ClassVar[bool] = False
 
     def functional(self, trace: Trace) -> Tensor:
         return torch.where(trace.taken, trace.residual / trace.alpha.sqrt(), torch.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class LCurve(HeuristicRule):
 
     Hansen & O'Leary, SIAM J. Sci. Comput. 14, 1993; Menger's curvature: Cultrera & Callegaro, IOP SciNotes 1, 2020.
     """
+
+    accurate: ClassVar[bool] = True
 
     def functional(self, trace: Trace) -> Tensor:
         points = torch.stack([2 * torch.log(trace.residual), torch.log(trace.need("LCurve", "penalty"))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class Lepskii(PathRule):
     """
 
     constant: float = 4.0
+    accurate: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.constant > 0:

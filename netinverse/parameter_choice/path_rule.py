@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,12 +24,16 @@ RISE = 1.5
 
 @dataclass(frozen=True)
 class PathRule(Rule):
-    """Walk from heavy to light weights, ``pick`` a step of the walk, and return to it."""
+    """Walk from heavy to light weights, ``pick`` a step of the walk, and return to it.
+
+    ``accurate`` says that the rule compares solutions so closely that the solver's error would decide.
+    """
 
     walk: Walk = field(default_factory=Walk, kw_only=True)
+    accurate: ClassVar[bool]
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
-        trace = self.walk(problem, solve_at)
+        trace = self.walk(problem, solve_at, accurate=self.accurate)
         pick = self.pick(trace, problem.noise_level)
         alpha = at_index(trace.alpha, pick.index)
         everyone = torch.arange(len(alpha), device=alpha.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class QuasiOptimality(HeuristicRule):
 
     Tikhonov & Glasko, USSR Comput. Math. Math. Phys. 5, 1965; Bauer & Reiss, Inverse Problems 24, 2008.
     """
+
+    accurate: ClassVar[bool] = True
 
     def functional(self, trace: Trace) -> Tensor:
         change = step_norms(trace.need("QuasiOptimality", "x")) / torch.log(trace.alpha[:-1] / trace.alpha[1:])

@@ -9,16 +9,19 @@ from torch import Tensor
 
 from netinverse.parameter_choice.rule import RuleProblem, SolveAt
 from netinverse.parameter_choice.trace import Trace
-from netinverse.tensors import scatter
+from netinverse.tensors import norm, scatter
+
+SETTLING = 4
 
 
 @dataclass(frozen=True)
 class Walk:
     """Weights start * ratio^k, k whole, from where the residual begins to fall to where it no longer tells.
 
-    The heaviest weight is the last one at which the residual is flat: less than ``flat`` higher at a weight 1/ratio^3 times as
-    heavy, and more than ``flat`` lower at one ratio^3 times as heavy. A sample ends after ``max_tries`` weights, or where its
-    residual is at most ``floor`` times the norm of the data or ``noise_share`` times the noise level: lighter weights fit noise.
+    The heaviest weight is where the residual begins to fall: there it is within ``flat`` of what it is ``max_leaps`` leaps above
+    the start, and no longer a leap below; a leap is a factor ratio^3. A sample ends after ``max_tries`` weights; where its
+    residual is at most ``floor`` times the norm of the data or ``noise_share`` times the noise level: lighter weights fit noise;
+    or where its solution has stood still, to ``still`` times its norm, for four weights in a row.
 
     The walk keeps every solution: tries * batch * inputs numbers.
     """
@@ -28,7 +31,8 @@ class Walk:
     floor: float = 8e-4
     noise_share: float = 0.5
     flat: float = 0.01
-    max_leaps: int = 12
+    still: float = 1e-3
+    max_leaps: int = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1 or self.max_tries < 3:
@@ -37,46 +41,46 @@ class Walk:
                 f"and a minimum among them takes at least 3. The defaults are 0.5 and 40."
             )
 
-    def __call__(self, problem: RuleProblem, solve_at: SolveAt) -> Trace:
+    def __call__(self, problem: RuleProblem, solve_at: SolveAt, *, accurate: bool) -> Trace:
+        """The solutions, with the solver's full accuracy where ``accurate``, otherwise with what a search needs."""
         alpha = self._top(problem, solve_at)
         everyone = torch.arange(len(alpha), device=alpha.device)
         least = self.floor * problem.data_norm
         if problem.noise_level is not None:
             least = torch.maximum(least, self.noise_share * problem.noise_level)
         rows: list[tuple[Tensor, ...]] = []
-        active = everyone
-        for _ in range(self.max_tries):
+        active, stood = everyone, torch.zeros_like(everyone)
+        for number in range(self.max_tries):
             if not len(active):
                 break
-            found = solve_at(alpha[active], active, final=True)
+            found = solve_at(alpha[active], active, final=accurate)
             residual = torch.full_like(alpha, torch.nan).index_copy(0, active, found)
             solved = solve_at.solved(active)
             new = (solved.x, solved.penalty, solved.subgradient)
             old = tuple(t.new_zeros((len(alpha), *t.shape[1:])) for t in new) if not rows else rows[-1][2:]
+            moved = norm(new[0] - old[0][active]) > self.still * norm(new[0])
+            # Above its critical weight a solution stands still too.
+            stood[active] = torch.where(moved | (number < SETTLING), 0, stood[active] + 1)
             rows.append((alpha, residual, *scatter(old, active, new)))
             alpha = alpha * self.ratio
-            active = active[found > least[active]]
+            active = active[(found > least[active]) & (stood[active] < SETTLING)]
         columns = [torch.stack(column) for column in zip(*rows, strict=True)]
         return Trace(columns[0], columns[1], columns[2], columns[3], columns[4])
 
     def _top(self, problem: RuleProblem, solve_at: SolveAt) -> Tensor:
-        """The heaviest weight of each sample; that of the problem where the residual is flat as far down as the leaps reach."""
-        leap, alpha = self.ratio**3, problem.start.clone()
-        active = torch.arange(len(alpha), device=alpha.device)
-        residual = solve_at(alpha, active, final=False)
-        heavier = solve_at(alpha / leap, active, final=False)
-        climbing = heavier > residual * (1 + self.flat)
-        alpha, residual = torch.where(climbing, alpha / leap, alpha), torch.where(climbing, heavier, residual)
+        """The heaviest weight of each sample; the weight of the problem where the leaps end before it is found."""
+        leap, everyone = self.ratio**3, torch.arange(len(problem.start), device=problem.start.device)
+        limit = solve_at(problem.start / leap**self.max_leaps, everyone, final=False) / (1 + self.flat)
+        flat = solve_at(problem.start, everyone, final=False) >= limit
+        alpha, top, active = problem.start.clone(), problem.start.clone(), everyone
         for _ in range(self.max_leaps):
-            up = climbing[active]
-            following = alpha[active] * torch.where(up, 1 / leap, leap)
-            found, before = solve_at(following, active, final=False), residual[active]
-            flat = torch.maximum(found, before) <= (1 + self.flat) * torch.minimum(found, before)
-            onward = flat != up
-            active = active[onward]
-            alpha[active], residual[active] = following[onward], found[onward]
+            down = flat[active]
+            following = alpha[active] * torch.where(down, leap, 1 / leap)
+            crossed = (solve_at(following, active, final=False) >= limit[active]) != down
+            # Of the two weights around the crossing, the heavier one.
+            top[active[crossed]] = torch.where(down, alpha[active], following)[crossed]
+            alpha[active] = following
+            active = active[~crossed]
             if not len(active):
                 break
-        descended = torch.zeros_like(climbing)
-        descended[active] = ~climbing[active]
-        return torch.where(descended, problem.start, alpha)
+        return top
