@@ -20,7 +20,7 @@ from tests.networks.zoo import ZOO
 torch.set_num_threads(1)
 
 EVERY = [pytest.param(name, marks=pytest.mark.slow) if ZOO[name].is_deep else name for name in ZOO]
-QUICK_IN_FLOAT32 = {"VGG-11-BN", "AlexNet", "Inception-v3", "ShuffleNetV2, short", "autoencoder", "ViT"}
+QUICK_IN_FLOAT32 = {"VGG-11-BN", "AlexNet", "autoencoder", "ViT"}
 EVERY_FLOAT32 = [name if name in QUICK_IN_FLOAT32 else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
 
 

@@ -54,7 +54,7 @@ ZOO: dict[str, Architecture] = {
     "MobileNetV2, short": Architecture(lambda: MobileNetV2((1, 1, 2, 1, 1, 1, 1))),
     "ShuffleNetV2": Architecture(ShuffleNetV2, is_deep=True),
     "ShuffleNetV2, short": Architecture(lambda: ShuffleNetV2((2, 2, 1))),
-    "U-Net, transposed": Architecture(lambda: UNet(bilinear=False), (1, 32, 32)),
+    "U-Net, transposed": Architecture(lambda: UNet(bilinear=False), (1, 32, 32), is_deep=True),
     "U-Net, bilinear": Architecture(lambda: UNet(bilinear=True), (1, 36, 32)),
     "autoencoder": Architecture(Autoencoder, (1, 32, 32)),
     "i-ResNet": Architecture(IResNet, (3, 16, 16)),

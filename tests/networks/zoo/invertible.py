@@ -52,9 +52,9 @@ class InvertibleBlock(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Three scales of three blocks."""
+    """Three scales of two blocks."""
 
-    def __init__(self, channels: int = 3, hidden: int = 8, blocks: int = 3) -> None:
+    def __init__(self, channels: int = 3, hidden: int = 8, blocks: int = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for scale in range(3):
