@@ -172,7 +172,7 @@ class _Reader:
         if name in _FILLED and self.build.is_variable(args[0]):
             value = args[-1] if _FILLED[name] is None else _FILLED[name]
             return self._full(node, value)
-        if name == "detach" or (name == "type_as" and _same_dtype(node)):  # the derivative does not end here
+        if name == "detach" or (name == "type_as" and node.meta["val"].is_floating_point()):  # the derivative does not end here
             return Instruction(node.name, torch.ops.aten.alias.default, args[:1])
         if name == "copy":  # its first argument gives no more than the shape
             return Instruction(node.name, torch.ops.aten.expand.default, (args[1], self._size(node)))
@@ -216,11 +216,6 @@ def _ancestors(node: fx.Node, composed: Composed) -> set[fx.Node]:
         found.update(new)
         waiting += new
     return found
-
-
-def _same_dtype(node: fx.Node) -> bool:
-    """True where a cast changes nothing."""
-    return all(isinstance(a, fx.Node) and a.meta["val"].dtype == node.meta["val"].dtype for a in node.args)
 
 
 def _same(value: int) -> int:

@@ -46,6 +46,7 @@ def export(model: nn.Module, example: Tensor | None) -> ExportedProgram:
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The same program without operators that work in place. Raises ValueError where it changes its input or its buffers."""
+    _drop_dropout(program)
     with quiet():
         program = program.run_decompositions({})
     for spec in program.graph_signature.output_specs:
@@ -60,6 +61,13 @@ def functional(program: ExportedProgram) -> ExportedProgram:
                 f"model.eval() first; where the buffer changes in evaluation mode too, remove the statement that writes it."
             )
     return program
+
+
+def _drop_dropout(program: ExportedProgram) -> None:
+    """Dropout in evaluation mode returns its argument itself; the decomposition would lose that what changes one changes both."""
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.dropout.default and not node.args[2]:
+            node.replace_all_uses_with(node.args[0])
 
 
 def refuse_training_mode(model: nn.Module) -> None:

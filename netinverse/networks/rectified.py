@@ -110,7 +110,12 @@ def _windows(size: int, out: int, kernel: int, stride: int, padding: int, dilati
     windows = []
     for i in range(out):
         entries = [i * stride - padding + j * dilation for j in range(kernel)]
-        inside = next(e for e in entries if 0 <= e < size)
+        inside = next((e for e in entries if 0 <= e < size), None)
+        if inside is None:
+            raise ValueError(
+                f"lift: a max-pooling has a window without any entry (size {size}, kernel {kernel}, padding {padding}, dilation "
+                f"{dilation}); its maximum is -inf, which no network is inverted from. Reduce the padding or the dilation."
+            )
         windows.append([e if 0 <= e < size else inside for e in entries])
     return [list(place) for place in zip(*windows, strict=True)]
 
@@ -118,6 +123,8 @@ def _windows(size: int, out: int, kernel: int, stride: int, padding: int, dilati
 def _pool_axis(build: Assembler, name: str, source: str, axis: int, places: list[list[int]], shape: Shape) -> str:
     """The maximum of the copies of ``source`` that ``places`` take from it."""
     ndim = len(shape) + 1
+    if len(places) == 1:
+        return _take(build, name, source, ndim + axis, places[0], shape)
     copies = [_take(build, f"{name}.place{j}", source, ndim + axis, place, shape) for j, place in enumerate(places)]
     best = copies[0]
     for k, copy in enumerate(copies[1:], 1):

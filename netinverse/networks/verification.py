@@ -42,11 +42,17 @@ def check_agreement(network: LiftedNetwork, model: nn.Module, output: str | None
     )
     try:
         with torch.no_grad():
-            whole = model(probes.clone())
+            given = probes.clone()
+            whole = model(given)
             lifted = network(probes)
     finally:
         if handle is not None:
             handle.remove()
+    if not given.equal(probes):
+        raise ValueError(
+            "lift: the model changes its input in place, which would destroy the reconstruction it is evaluated at. Work on a "
+            "copy: replace x += 1 by x = x + 1, or nn.ReLU(inplace=True) on the input by nn.ReLU()."
+        )
     truth = found[-1] if found else whole
     scale = truth.abs().max().clamp(min=torch.finfo(truth.dtype).tiny)
     difference = float((lifted - truth).abs().max() / scale) if lifted.shape == truth.shape else float("inf")

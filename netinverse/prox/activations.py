@@ -87,7 +87,8 @@ def _selu() -> ScaledActivation | None:
 
 
 def _softplus(beta: float = 1.0, threshold: float = 20.0) -> ScaledActivation | None:
-    return ScaledActivation(SoftplusPotential(float(beta))) if beta > 0 else None
+    """torch jumps down by ln(1 + e^-threshold)/beta at z = threshold/beta: 2e-9/beta at 20, which is taken for none."""
+    return ScaledActivation(SoftplusPotential(float(beta))) if beta > 0 and threshold >= 20 else None
 
 
 def _log_sigmoid() -> ScaledActivation:
@@ -170,6 +171,7 @@ NOT_PROXIMAL = {
     "mish": "it is not monotone (it falls left of -1.19)",
     "hardswish": "it is not monotone (it falls between -3 and -1.5)",
     "hardshrink": "it jumps at its threshold",
+    "softplus": "it falls at its threshold, where torch replaces it by z",
     "threshold": "it jumps where its two branches differ",
     "softmax": "axis 0 counts the samples, which must not share a simplex",
     "leaky_relu": "it falls for a negative slope",

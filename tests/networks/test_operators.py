@@ -138,6 +138,7 @@ AFFINE: dict[str, tuple[tuple[int, ...], Any]] = {
     "unfold and fold": (IMAGE, plain(lambda x: functional.fold(functional.unfold(x, 3, padding=1), (6, 6), 3, padding=1))),
     "embedding": ((4, 8), ((lambda m, x: x + m.part(torch.arange(4))), nn.Embedding(4, 8))),
     "casts": (IMAGE, plain(lambda x: x.to(torch.float64).to(x.dtype).type_as(x))),
+    "type_as of the input": (IMAGE, plain(lambda x: x.double().type_as(x))),
     "detach": (IMAGE, plain(lambda x: x.detach() + x)),
     "no_grad": (IMAGE, plain(lambda x: _without_gradient(x) + x)),
 }
@@ -200,11 +201,14 @@ RECTIFIED: dict[str, Any] = {
     "max_pool2d with padding": part(nn.MaxPool2d(3, 2, 1)),
     "max_pool2d in ceil mode": part(nn.MaxPool2d(3, 2, ceil_mode=True)),
     "max_pool2d with dilation": part(nn.MaxPool2d((2, 3), (1, 2), (1, 1), dilation=(2, 1))),
+    "max_pool2d along one axis": part(nn.Sequential(nn.MaxPool2d((1, 2)), nn.MaxPool2d((3, 1)))),
+    "max_pool2d of single entries": part(nn.Sequential(nn.MaxPool2d(1, 2), nn.ReLU())),
     "negative prelu": part(nn.PReLU(4, -0.4)),
     "steep prelu": part(nn.PReLU(1, 2.5)),
     "tanhshrink": part(nn.Tanhshrink()),
 }
 SMOOTH: dict[str, tuple[str, Any]] = {
+    "softplus with a low threshold": ("softplus.*it falls at its threshold", part(nn.Softplus(threshold=2.0))),
     "gelu": ("gelu.*it is not monotone", part(nn.GELU())),
     "silu": ("silu.*it is not monotone", part(nn.SiLU())),
     "layer norm": ("layer_norm", part(nn.LayerNorm(6))),

@@ -29,6 +29,16 @@ class ChangesInput(nn.Module):
         return 2 * x
 
 
+class ChangesAnAlias(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(functional.dropout(x, 0.3, self.training), inplace=True)
+
+
+class EmptyWindow(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.max_pool1d(x[:, None, :1], 2, 2, padding=1, dilation=2)
+
+
 class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -107,6 +117,8 @@ MODELS: dict[str, tuple[nn.Module, str]] = {
         r"cannot capture the model: .* at File .*test_refusals\.py.*line \d+.*torch\.where instead of if",
     ),
     "changes its input": (ChangesInput(), r"changes its input 'x' in place.*replace x \+= 1 by x = x \+ 1"),
+    "changes an alias": (ChangesAnAlias(), r"changes its input.* in place"),
+    "empty window": (EmptyWindow(), r"a max-pooling has a window without any entry"),
     "has a state": (Counting(), r"changes its buffer 'calls' at every call.*model\.eval\(\)"),
     "trains": (nn.Sequential(nn.BatchNorm1d(4)).train(), r"training mode \(BatchNorm1d '0'\).*model\.eval\(\)"),
     "drops": (Attention(), r"training mode \(scaled_dot_product_attention \(test_refusals\.py:\d+\)\)"),
@@ -188,6 +200,23 @@ def test_an_example_that_does_not_fit_the_program() -> None:
     program = torch.export.export(nn.Linear(4, 2).eval(), (torch.zeros(2, 4),))
     with pytest.raises(ValueError, match=r"example has shape \(1, 5\), but the exported program takes \(batch, 4\)"):
         lift(program, torch.zeros(1, 5))
+
+
+class DropsInPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.linear(x)
+        u = functional.dropout(z, 0.3, self.training)
+        u.sigmoid_()
+        return z
+
+
+def test_dropout_in_evaluation_mode_is_its_argument_itself() -> None:
+    model, x = DropsInPlace().eval(), torch.randn(3, 4)
+    assert torch.allclose(lift(model, x)(x), model(x))
 
 
 class Block(nn.Module):

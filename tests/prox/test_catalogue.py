@@ -134,7 +134,7 @@ def test_names_and_functions_of_torch(name: str) -> None:
         (nn.Linear(2, 2), "it is not in the catalogue. Known are: .*relu"),
         ("rely", "activation is 'rely'; it is not in the catalogue"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_refusals_explain_themselves(activation: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
