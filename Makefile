@@ -34,10 +34,10 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/netinverse experiment demo --size $(SIZE)
 
 test: $(VENV)/.installed-dev
-	$(RUN) -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto
 
 test-all: $(VENV)/.installed-dev
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
