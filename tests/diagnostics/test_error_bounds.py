@@ -89,7 +89,7 @@ def test_never_violated() -> None:
 
 @pytest.mark.slow
 def test_never_violated_in_a_thousand_cases() -> None:
-    assert sum(cases(60, seed, decades=2.0) for seed in range(1, 5)) >= 1000
+    assert sum(cases(60, seed, decades=2.0) for seed in range(1, 4)) >= 1000
 
 
 def test_published_and_rectified_forms_by_hand() -> None:
