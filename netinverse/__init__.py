@@ -18,7 +18,10 @@ from netinverse.networks import Node as Node
 from netinverse.networks import lift as lift
 from netinverse.networks import load_network as load_network
 from netinverse.networks import mlp as mlp
+from netinverse.noise import NoiseEstimate as NoiseEstimate
 from netinverse.noise import add_noise as add_noise
+from netinverse.noise import bregman_noise_level as bregman_noise_level
+from netinverse.noise import estimate_noise_level as estimate_noise_level
 from netinverse.parameter_choice import APriori as APriori
 from netinverse.parameter_choice import DiscrepancyPrinciple as DiscrepancyPrinciple
 from netinverse.parameter_choice import Fixed as Fixed

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from netinverse.checks import first_samples
 from netinverse.networks import LiftedNetwork, NetworkOutput, PreActivation
+from netinverse.noise import snap_to_saturation as snap_to_saturation
 from netinverse.protocols import Operator, Potential, Step
-from netinverse.prox import Box, NonNegative, Zero
+from netinverse.prox import Zero
 from netinverse.tensors import choose, norm, per_sample, total
 
 SHARE_LIMIT = 1e-6
@@ -152,25 +153,6 @@ class SquaredFidelity:
 
     def treat(self, network: LiftedNetwork, projected: Tensor, noise_level: Tensor | None) -> Tensor:
         return projected
-
-
-def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, snap: float) -> Tensor:
-    """Data with every entry within ``snap * noise_level / sqrt(entries)`` of a saturated end moved onto that end.
-
-    A saturated end is a bound of the domain that a whole half-line of pre-activations is mapped to: 0 of ReLU, both ends of a
-    hard tanh. Shapes: data (batch, ...), noise_level (batch,).
-    """
-    if isinstance(potential, NonNegative):
-        ends = [torch.zeros((), dtype=data.dtype, device=data.device)]
-    elif isinstance(potential, Box):
-        ends = [torch.as_tensor(e, dtype=data.dtype, device=data.device) for e in (potential.lower, potential.upper)]
-    else:
-        return data
-    entries = max(1, data[0].numel()) if data.shape[0] else 1
-    reach = per_sample(snap * noise_level / entries**0.5, data)
-    for end in ends:
-        data = torch.where((data - end).abs() <= reach, end, data)
-    return data
 
 
 def default_fidelity(network: LiftedNetwork) -> Fidelity:

@@ -26,6 +26,7 @@ HOUSE = [
     "prox",
     "networks",
     "lifting",
+    "diagnostics.arguments",
     "noise",
     "fidelities",
     "projection",

@@ -45,6 +45,15 @@ class Bidiagonal:
         seen = torch.where(values[:, :, None] > tolerance[:, None, None], vectors @ flat, 0.0)
         return (vectors.mT @ seen).reshape(x.shape)
 
+    def weakest_output(self, tolerance: Tensor) -> Tensor:
+        """K's left singular vector, flattened, of its smallest value above ``tolerance``, (batch,); zero where there is none."""
+        left, values, right = self._factors()
+        vectors = (right if self.exchanged else left.mT) @ self.outputs
+        above = values > tolerance[:, None]
+        index = (above.sum(1) - 1).clamp(min=0)
+        chosen = vectors[torch.arange(len(index), device=index.device), index]
+        return torch.where(above.any(1)[:, None], chosen, 0.0)
+
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         b = torch.diag_embed(self.diagonal) + torch.diag_embed(self.above[:, :-1], 1)
         left, values, right = torch.linalg.svd(b)

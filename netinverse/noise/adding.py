@@ -1,4 +1,4 @@
-"""Noise of a stated norm, and what projection leaves of it."""
+"""Noise of a stated norm."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from netinverse.checks import per_sample_values, require_finite, require_floating
+from netinverse.diagnostics.arguments import Network
+from netinverse.noise.worst_case import worst_direction
 from netinverse.tensors import norm, per_sample
 
-KINDS = ("gaussian", "uniform", "poisson")
+KINDS = ("gaussian", "uniform", "poisson", "worst-case")
 
 
 def add_noise(
@@ -18,13 +20,17 @@ def add_noise(
     sigma: float | Tensor | None = None,
     kind: str = "gaussian",
     seed: int = 0,
+    network: Network | None = None,
+    truth: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """y^delta = y + e and delta = ||e||_2 per sample.
 
     relative: ||e|| = relative ||y|| exactly, in every sample (to rounding). sigma: the standard deviation of each entry of e.
     Give one of the two, a number or (batch,). kind: "gaussian"; "uniform" on an interval about zero; "poisson", counts
     n ~ Poisson(y/g) with the gain g such that the mean variance g mean(y) is sigma^2, for y >= 0 (``relative`` starts from
-    sigma = relative ||y||/sqrt(entries), then scales the error).
+    sigma = relative ||y||/sqrt(entries), then scales the error); "worst-case", the direction of that norm which moves the inverse
+    most at ``truth``, with clean = network(truth): see ``netinverse.noise.worst_case``. It is not random, and needs ``network``
+    and ``truth``, (batch, *input_shape); with sigma, ||e|| = sigma sqrt(entries).
 
     Shapes: clean (batch, ...) -> (batch, ...), (batch,). Each sample has its own generator, seeded by (seed, index): sample i has
     the same noise whatever the other samples are. It is drawn in float64 on the CPU, so that it does not depend on the device.
@@ -46,6 +52,7 @@ def add_noise(
             f"mean of zero or more. "
             f"Use kind='gaussian', or clean data that are nonnegative."
         )
+    _require_network(kind, network, truth)
     y = clean.detach().double().cpu()
     entries = max(1, y[0].numel()) if len(y) else 1
     if relative is not None:
@@ -54,8 +61,12 @@ def add_noise(
     else:
         assert sigma is not None
         size, deviation = None, per_sample_values("add_noise", "sigma", sigma, y)
-    errors = [_draw(sample, float(s), kind, _generator(seed, i)) for i, (sample, s) in enumerate(zip(y, deviation, strict=True))]
-    error = torch.stack(errors) if errors else torch.zeros_like(y)
+    if network is not None and truth is not None:
+        error = per_sample(deviation * entries**0.5, y) * worst_direction(network, truth, clean).cpu()
+    else:
+        draws = zip(y, deviation, strict=True)
+        errors = [_draw(sample, float(s), kind, _generator(seed, i)) for i, (sample, s) in enumerate(draws)]
+        error = torch.stack(errors) if errors else torch.zeros_like(y)
     if size is not None:
         length = norm(error)
         error = error * per_sample(torch.where(length > 0, size / torch.where(length > 0, length, 1.0), 0.0), error)
@@ -63,20 +74,20 @@ def add_noise(
     return data, norm(data.double().cpu() - y).to(clean)
 
 
-def noise_left_after_projection(data: Tensor, projected: Tensor, noise_level: float | Tensor) -> Tensor:
-    """sqrt(max(delta^2 - ||y^delta - P y^delta||^2, 0)), an upper bound of ||P y^delta - y||, per sample.
-
-    P is the projection onto a closed convex set that contains the clean data y, and delta >= ||y^delta - y||. Then
-    <y^delta - P y^delta, y - P y^delta> <= 0, and expanding ||(y^delta - P y^delta) + (P y^delta - y)||^2 gives
-    ||P y^delta - y||^2 <= ||y^delta - y||^2 - ||y^delta - P y^delta||^2. Equality where the set is locally a subspace through y:
-    entries that are zero in y and clipped to zero lose exactly their noise.
-
-    Shapes: data, projected (batch, ...), noise_level a number or (batch,) -> (batch,).
-    Zarantonello 1971; Bauschke & Combettes, Convex Analysis and Monotone Operator Theory, 2017, theorem 3.16.
-    """
-    level = torch.as_tensor(noise_level, dtype=data.dtype, device=data.device)
-    cut = norm(data - projected)
-    return ((level - cut).clamp(min=0) * (level + cut)).sqrt()
+def _require_network(kind: str, network: Network | None, truth: Tensor | None) -> None:
+    given = [name for name, value in (("network", network), ("truth", truth)) if value is not None]
+    if kind == "worst-case" and len(given) < 2:
+        missing = " and ".join(name for name in ("network", "truth") if name not in given)
+        raise ValueError(
+            f"add_noise: kind is 'worst-case', but {missing} {'is' if given else 'are'} missing: what hurts most depends on "
+            f"the network's derivative at the input that the clean data come from. Pass network= and truth=, with clean = "
+            f"network(truth)."
+        )
+    if kind != "worst-case" and given:
+        raise ValueError(
+            f"add_noise: {' and '.join(given)} given, but noise of kind {kind!r} depends on neither. Leave out, or use "
+            f"kind='worst-case'."
+        )
 
 
 def _generator(seed: int, index: int) -> torch.Generator:
