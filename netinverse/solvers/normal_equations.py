@@ -1,0 +1,153 @@
+"""H = K^T D K + W^T E W + diag(c) for one image, K the forward differences: factorised by rows of pixels, W by Woodbury."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """D = [[down, cross], [cross, right]] at each pixel, E and c: (channels, height, width) thrice, (rows,), (channels, ...)."""
+
+    down: Tensor
+    right: Tensor
+    cross: Tensor
+    rows: Tensor
+    diagonal: Tensor
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The factorisation of H for one sample. ``sound`` is False where rounding made H indefinite.
+
+    Block Cholesky of K^T D K + diag(c) + shift along the height, one block for each row of pixels: L = (inverses, couplings);
+    then I + E^1/2 W L^-T L^-1 W^T E^1/2 = I + Y^T Y with Y = L^-1 W^T E^1/2. Rows of W with a negligible weight are left out.
+    Cost: about height * width * rows * (width + rows) products. What shift and omissions spoil, conjugate gradients repair.
+    """
+
+    weights: Weights
+    matrix: Tensor
+    inverses: tuple[Tensor, ...]
+    couplings: tuple[Tensor, ...]
+    image: Tensor
+    small: Tensor
+    sound: bool
+
+    @classmethod
+    def of(cls, weights: Weights, matrix: Tensor, negligible: float = 1e-9) -> Factor:
+        """``matrix`` is W, (rows, channels * height * width)."""
+        blocks, between = _rows_of_pixels(weights)
+        height = blocks.shape[1]
+        kept = weights.rows > negligible * weights.rows.max()
+        scaled = (matrix[kept] * weights.rows[kept].sqrt()[:, None]).T.reshape(*weights.down.shape, -1)
+        eye = torch.eye(blocks.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(blocks[:, 0])
+        image = torch.empty_like(scaled)
+        inverses: list[Tensor] = []
+        couplings: list[Tensor] = []
+        info = []
+        for i in range(height):
+            block, part = blocks[:, i], scaled[:, i]
+            if i:
+                couplings.append(between[:, i - 1] @ inverses[-1].mT)
+                block = block - couplings[-1] @ couplings[-1].mT
+                part = part - couplings[-1] @ image[:, i - 1]
+            root, failed = torch.linalg.cholesky_ex(block)
+            info.append(failed)
+            inverses.append(torch.linalg.solve_triangular(root, eye, upper=False))
+            image[:, i] = inverses[-1] @ part
+        flat = image.reshape(-1, image.shape[-1])
+        gram = _gram(flat)
+        gram.diagonal().add_(1)
+        small, failed = torch.linalg.cholesky_ex(gram)
+        sound = not bool(torch.stack(info).any()) and not bool(failed) and bool(torch.isfinite(small).all())
+        return cls(weights, matrix, tuple(inverses), tuple(couplings), flat, small, sound)
+
+    def approximate(self, r: Tensor) -> Tensor:
+        """H^-1 r but for the shift and the rows left out; r (channels, height, width)."""
+        forward: list[Tensor] = []
+        for i, inverse in enumerate(self.inverses):
+            part = r[:, i, :, None]
+            forward.append(inverse @ (part if i == 0 else part - self.couplings[i - 1] @ forward[-1]))
+        flat = torch.stack(forward, 1).reshape(-1, 1)
+        flat = flat - self.image @ torch.cholesky_solve(self.image.T @ flat, self.small)
+        rest = flat.reshape(*r.shape, 1)
+        back: list[Tensor] = []
+        for i in reversed(range(len(self.inverses))):
+            part = rest[:, i]
+            if back:
+                part = part - self.couplings[i].mT @ back[-1]
+            back.append(self.inverses[i].mT @ part)
+        return torch.stack(back[::-1], 1).squeeze(-1)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """H x."""
+        w = self.weights
+        down, right = torch.zeros_like(x), torch.zeros_like(x)
+        down[:, :-1], right[:, :, :-1] = x.diff(dim=1), x.diff(dim=2)
+        down, right = w.down * down + w.cross * right, w.cross * down + w.right * right
+        out = w.diagonal * x
+        out[:, 1:] += down[:, :-1]
+        out[:, :-1] -= down[:, :-1]
+        out[:, :, 1:] += right[:, :, :-1]
+        out[:, :, :-1] -= right[:, :, :-1]
+        return out + ((w.rows * (self.matrix @ x.flatten())) @ self.matrix).reshape(x.shape)
+
+    def solve(self, r: Tensor, tolerance: float, max_steps: int) -> Tensor:
+        """H^-1 r by preconditioned conjugate gradients from the approximate solution, to ``tolerance`` in the residual."""
+        x = self.approximate(r)
+        if max_steps == 0:
+            return x
+        residual = r - self.apply(x)
+        z = self.approximate(residual)
+        p, rz = z, (residual * z).sum()
+        goal = tolerance * torch.linalg.vector_norm(r)
+        for _ in range(max_steps):
+            if not bool((torch.linalg.vector_norm(residual) > goal) & (rz > 0)):
+                break
+            image = self.apply(p)
+            step = rz / (p * image).sum()
+            x, residual = x + step * p, residual - step * image
+            z = self.approximate(residual)
+            rz, before = (residual * z).sum(), rz
+            p = z + (rz / before) * p
+        return x
+
+
+def _gram(y: Tensor, block: int = 128) -> Tensor:
+    """Y^T Y, whose blocks above the diagonal are copied, not computed."""
+    n = y.shape[1]
+    out = y.new_empty(n, n)
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        part = y[:, start:].T @ y[:, start:end]
+        out[start:, start:end] = part
+        out[start:end, start:] = part.T
+    return out
+
+
+def _rows_of_pixels(w: Weights) -> tuple[Tensor, Tensor]:
+    """Blocks of K^T D K + diag(c) + shift: of each row of pixels, and between it and the next, (channels, height, width, width).
+
+    The shift, which makes the blocks definite, is a millionth of the geometric mean of D and some rounding of the diagonal.
+    """
+    down, right, cross = w.down.clone(), w.right.clone(), w.cross.clone()
+    down[:, -1], cross[:, -1] = 0, 0
+    right[:, :, -1], cross[:, :, -1] = 0, 0
+    shift = 1e-6 * w.down.log().mean().exp()
+    n = down.shape[2]
+    blocks = down.new_zeros((*down.shape, n))
+    between = torch.zeros_like(blocks)
+    at = torch.arange(n, device=down.device)
+    diagonal = down + right + 2 * cross + w.diagonal + shift
+    diagonal[:, 1:] += down[:, :-1]
+    diagonal[:, :, 1:] += right[:, :, :-1]
+    blocks[..., at, at] = diagonal * (1 + 64 * torch.finfo(down.dtype).eps)
+    side = -(right + cross)[:, :, :-1]
+    blocks[..., at[:-1], at[1:]] = side
+    blocks[..., at[1:], at[:-1]] = side
+    between[..., at, at] = -(down + cross)
+    between[..., at[:-1], at[1:]] = cross[:, :, :-1]
+    return blocks, between
