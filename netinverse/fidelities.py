@@ -14,9 +14,8 @@ from torch import Tensor
 
 from netinverse.checks import first_samples
 from netinverse.networks import LiftedNetwork, NetworkOutput, PreActivation
-from netinverse.noise import snap_to_saturation as snap_to_saturation
+from netinverse.noise.projection import require_snap, snap_to_saturation
 from netinverse.protocols import Operator, Potential, Step
-from netinverse.prox import Zero
 from netinverse.tensors import choose, norm, per_sample, total
 
 SHARE_LIMIT = 1e-6
@@ -114,12 +113,18 @@ class SquaredTerm:
 class BregmanFidelity:
     """B(y, z) on the last pre-activation z: convex in z, zero exactly where the activation of z is the data.
 
-    snap: entries of the data within ``snap`` standard deviations (noise_level / sqrt(entries)) of an end at which the
-    activation is constant are set to that end. A Gaussian error on an inactive ReLU costs u|z|, linear in the noise; with the
-    entries below the noise level at zero, the penalty is quadratic in the noise again. Zero noise changes nothing.
+    snap: entries of the data within at most ``snap`` standard deviations of an end at which the activation is constant are set
+    to that end where that costs less on average (``snap_to_saturation``); 0 leaves all as they are. A Gaussian
+    error on an inactive ReLU costs u|z|, linear in the noise; with such entries at zero the penalty is quadratic in the noise
+    again. Zero noise changes nothing.
+
+    The residual of a solution is taken to the projected data before this, since it is their noise that is known.
     """
 
     snap: float = 3.0
+
+    def __post_init__(self) -> None:
+        require_snap("BregmanFidelity", self.snap)
 
     @property
     def keeps_last_activation(self) -> bool:
@@ -157,7 +162,7 @@ class SquaredFidelity:
 
 def default_fidelity(network: LiftedNetwork) -> Fidelity:
     """Bregman where the network ends in a proximal activation, squared (the same thing) where it ends in an affine map."""
-    return SquaredFidelity() if isinstance(network.output_potential, Zero) else BregmanFidelity()
+    return BregmanFidelity() if network.nodes[-1].kind == "proximal" else SquaredFidelity()
 
 
 def project_data(network: LiftedNetwork, data: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,10 @@ class Potential(ProximalFunction, Protocol):
         """The point of the closure of dom Psi nearest to x."""
         ...
 
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest value of sigma, entry by entry, if a whole half-line is mapped to it; else -inf and inf."""
+        ...
+
     def penalty(self, u: Tensor, z: Tensor) -> Tensor:
         """B(u, z) = 1/2||u||^2 + Psi(u) + Phi(z) - <u, z>, shape ``(batch,)``, without cancellation."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from netinverse.checks import per_sample_values, require_finite, require_floating
-from netinverse.noise.projection import noise_left_after_projection, snap_to_saturation
+from netinverse.noise.projection import noise_left_after_projection, require_snap, snap_to_saturation
 from netinverse.protocols import Potential
 from netinverse.prox import Box, NonNegative, Zero
 from netinverse.prox.prelu import PReLUPotential
@@ -16,8 +16,8 @@ from netinverse.tensors import norm
 def bregman_noise_level(potential: Potential, data: Tensor, noise_level: float | Tensor, *, snap: float = 3.0) -> Tensor:
     """d with B(v, z) <= d^2 at the true pre-activation z: v the data as the Bregman fidelity uses them.
 
-    v: the data projected onto the domain of the potential, with entries within snap * (noise left) / sqrt(entries) of a
-    saturated end moved onto that end. With y = sigma(z) and delta >= ||data - y||,
+    v: the data projected onto the domain of the potential, with entries near a flat end moved onto it as ``snap_to_saturation``
+    does. With y = sigma(z) and delta >= ||data - y||,
 
         d = sqrt(L/2) (left + ||v - P data||),    left = sqrt(delta^2 - ||data - P data||^2),
 
@@ -25,9 +25,9 @@ def bregman_noise_level(potential: Potential, data: Tensor, noise_level: float |
 
     Condition: every unit that is saturated at the truth, as an inactive ReLU is, has its entry moved onto that end. Then it adds
     nothing, since B(0, z) = 0 for z <= 0, and the other units cost at most L/2 |v_i - y_i|^2. Noise v_i > 0 left on an inactive
-    unit costs v_i |z_i| instead, linear in the noise and as large as the unknown |z_i|. For white Gaussian noise 1 unit in 740
-    is above three standard deviations; raise ``snap`` for noise with heavy tails. With snap = 0 the bound holds where no unit is
-    saturated.
+    unit costs v_i |z_i| instead, linear in the noise and as large as the unknown |z_i|. At most ``snap`` standard deviations are
+    moved, fewer where signals lie near the end too, so that some such units remain: raise ``snap`` for noise with heavy tails.
+    With snap = 0 the bound holds where no unit is saturated.
 
     Shapes: data (batch, ...), noise_level a number or (batch,) -> (batch,). Raises ValueError for activations whose inverse has
     no bounded slope (tanh, logistic, soft-max ...): there no l2 norm bounds B, whose size depends on how saturated the units are.
@@ -35,8 +35,7 @@ def bregman_noise_level(potential: Potential, data: Tensor, noise_level: float |
     """
     require_finite("bregman_noise_level", "data", require_floating("bregman_noise_level", "data", data))
     delta = per_sample_values("bregman_noise_level", "noise_level", noise_level, data)
-    if not snap >= 0:
-        raise ValueError(f"bregman_noise_level: snap is {snap}, but is a number of standard deviations. The default is 3.")
+    require_snap("bregman_noise_level", snap)
     slope = _inverse_slope(potential, data)
     projected = potential.project(data)
     left = noise_left_after_projection(data, projected, delta)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from netinverse.protocols import Potential
-from netinverse.prox import Box, NonNegative
 from netinverse.tensors import norm, per_sample
 
 
@@ -26,20 +25,53 @@ def noise_left_after_projection(data: Tensor, projected: Tensor, noise_level: fl
     return ((level - cut).clamp(min=0) * (level + cut)).sqrt()
 
 
-def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, snap: float) -> Tensor:
-    """Data with every entry within ``snap * noise_level / sqrt(entries)`` of a saturated end moved onto that end.
+def require_snap(who: str, snap: float) -> None:
+    """Raise ValueError unless ``snap`` is 0 or at least 1."""
+    if not (snap == 0 or snap >= 1):
+        raise ValueError(
+            f"{who}: snap is {snap}, but must be 0, which leaves the data as they are, or at least 1: closer to an end than one "
+            f"standard deviation noise and signal look alike. The default is 3."
+        )
 
-    A saturated end is a bound of the domain that a whole half-line of pre-activations is mapped to: 0 of ReLU, both ends of a
-    hard tanh. Shapes: data (batch, ...), noise_level (batch,).
+
+def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, snap: float) -> Tensor:
+    """Data with entries near a flat end moved onto it, where leaving noise there costs more than moving a signal does.
+
+    A flat end is a bound of the domain that a half-line of pre-activations is mapped to: 0 of ReLU, both ends of a hard tanh.
+    Entries whose true value is the end show noise on both sides of it; projection moved half of them onto the end. Where
+    N entries are at the end and T within c = ``snap`` standard deviations of it, g signal entries a standard deviation explain
+    T - N = g (c - 0.8), and 2 (N - 0.4 g) = N_0 entries belong to the end: signals next to it cross it, 0.4 standard deviations'
+    worth of them.
+
+    An entry at distance r = d sigma, d <= c, is noise with a chance in proportion to N_0 exp(-d^2/2)/sqrt(2 pi), signal in
+    proportion to g. Left where it is, noise costs r |z - end| in the Bregman penalty, with the unknown |z - end| of the size S
+    that the other entries show (root mean square); moved, a signal costs r^2/2. The smaller expected cost decides:
+    it moves where N_0 exp(-d^2/2)/sqrt(2 pi) * 2 S > g r. At little noise that is every entry within c.
+
+    Nothing moves where c standard deviations reach the middle of the domain: the ends cannot be told apart there. sigma is
+    noise_level / sqrt(entries that are not at an end). Shapes: data (batch, ...), noise_level (batch,).
     """
-    if isinstance(potential, NonNegative):
-        ends = [torch.zeros((), dtype=data.dtype, device=data.device)]
-    elif isinstance(potential, Box):
-        ends = [torch.as_tensor(e, dtype=data.dtype, device=data.device) for e in (potential.lower, potential.upper)]
-    else:
+    lower, upper = potential.flat_ends(data)
+    if snap == 0 or not data.numel() or not bool((torch.isfinite(lower) | torch.isfinite(upper)).any()):
         return data
-    entries = max(1, data[0].numel()) if data.shape[0] else 1
-    reach = per_sample(snap * noise_level / entries**0.5, data)
-    for end in ends:
-        data = torch.where((data - end).abs() <= reach, end, data)
-    return data
+    at_end = [_count(data == end) for end in (lower, upper)]
+    sigma = noise_level / (data[0].numel() - at_end[0] - at_end[1]).clamp(min=1).sqrt()
+    widest = per_sample(snap * sigma, data)
+    fits = widest <= (upper - lower) / 2
+    snapped = data
+    for end, count in zip((lower, upper), at_end, strict=True):
+        if not bool(torch.isfinite(end).any()):
+            continue
+        distance = (data - end).abs()
+        near = (distance > 0) & (distance <= widest) & fits
+        signal = ((_count(near) - count) / (snap - 0.8)).clamp(min=0)
+        noise = 2 * (count - 0.4 * signal).clamp(min=0)
+        size = norm(data - end) / (data[0].numel() - count).clamp(min=1).sqrt()
+        density = torch.exp(-(distance / per_sample(sigma, data)).square() / 2) / (2 * torch.pi) ** 0.5
+        left, moved = per_sample(2 * noise * size, data) * density, per_sample(signal, data) * distance
+        snapped = torch.where(near & (left > moved), end, snapped)
+    return snapped
+
+
+def _count(mask: Tensor) -> Tensor:
+    return mask.flatten(1).sum(1).double()

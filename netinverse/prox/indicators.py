@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinverse.protocols import Step
 from netinverse.prox.norms import rounding_tolerance
-from netinverse.prox.scalar import Separable, beyond
+from netinverse.prox.scalar import Separable, beyond, no_ends
 from netinverse.tensors import inner, total
 
 
@@ -35,6 +35,9 @@ class Box(Separable):
                 f"(lower <= upper, lower < inf, upper > -inf), since nothing can be projected onto an empty set. "
                 f"Swap or repair the bounds."
             )
+
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.bounds(x)
 
     def entries(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -69,6 +72,9 @@ class NonNegative(Separable):
     """0 where x >= 0, inf outside. Proximal map: ReLU; Phi(z) = max(0, z)^2/2; conjugate: 0 where p <= 0, inf outside."""
 
     lower = 0.0
+
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.bounds(x)
 
     def entries(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -119,6 +125,9 @@ class Simplex:
         thresholds = (ordered.cumsum(-1) - 1) / count
         last = (ordered > thresholds).sum(-1, keepdim=True) - 1
         return torch.relu(shifted - thresholds.gather(-1, last))
+
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return no_ends(x)
 
     def conjugate(self, p: Tensor) -> Tensor:
         return total(p.amax(-1))

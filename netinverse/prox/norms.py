@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinverse.protocols import Step
 from netinverse.prox.compensated import accurate_sum, two_product
-from netinverse.prox.scalar import Separable, beyond
+from netinverse.prox.scalar import Separable, beyond, no_ends
 from netinverse.tensors import per_sample, total
 
 
@@ -181,6 +181,9 @@ class GroupL21:
     def smooth_conjugate(self, z: Tensor) -> Tensor:
         return 0.5 * total(torch.relu(self._norms(z) - self.weight).square())
 
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return no_ends(x)
+
     def project(self, x: Tensor) -> Tensor:
         return x.clone()
 
@@ -259,6 +262,9 @@ class NonNegativeL1(Separable):
 
     def __post_init__(self) -> None:
         require_positive("NonNegativeL1", "weight", self.weight, "it is the threshold; for threshold 0 there is NonNegative()")
+
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.bounds(x)
 
     def entries(self, x: Tensor) -> Tensor:
         return self.weight * x

@@ -45,6 +45,11 @@ def beyond(p: Tensor, bound: float | Tensor) -> Tensor:
     return p > edge + 64 * torch.finfo(p.dtype).eps * scale
 
 
+def no_ends(x: Tensor) -> tuple[Tensor, Tensor]:
+    """-inf and inf, in the dtype and on the device of x."""
+    return x.new_tensor(-inf), x.new_tensor(inf)
+
+
 class Separable(ABC):
     """Psi(x) = sum of psi over the entries of a sample. Shapes: (batch, ...) -> (batch,) or (batch, ...).
 
@@ -81,6 +86,10 @@ class Separable(ABC):
         """The two ends of the domain, in the dtype and on the device of x, rounded to its dtype."""
         lower, upper = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in (self.lower, self.upper))
         return lower, upper
+
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """No end that sigma reaches; where it does, these are the ``bounds``."""
+        return no_ends(x)
 
     def outside(self, x: Tensor) -> Tensor:
         lower, upper = self.bounds(x)

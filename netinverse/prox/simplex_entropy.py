@@ -13,7 +13,7 @@ from netinverse.protocols import Step
 from netinverse.prox.compensated import Pair, accurate_sum, exponential, two_product, two_sum
 from netinverse.prox.indicators import Simplex
 from netinverse.prox.norms import rounding_tolerance
-from netinverse.prox.scalar import solve_monotone
+from netinverse.prox.scalar import no_ends, solve_monotone
 from netinverse.prox.special import relative_entropy
 from netinverse.tensors import per_sample, total
 
@@ -100,6 +100,9 @@ class SimplexEntropy:
 
     def smooth_conjugate(self, z: Tensor) -> Tensor:
         return total(torch.logsumexp(z, self.axis))
+
+    def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return no_ends(x)
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest point of the simplex, by sorting."""

@@ -78,7 +78,7 @@ def test_messages() -> None:
     data = torch.rand(2, 3)
     with pytest.raises(ValueError, match=r"inverse of the activation of TanhEntropy has no bounded slope.*squared fidelity"):
         ni.bregman_noise_level(TanhEntropy(), data, 0.1)
-    with pytest.raises(ValueError, match=r"snap is -1, but is a number of standard deviations"):
+    with pytest.raises(ValueError, match=r"bregman_noise_level: snap is -1, but must be 0"):
         ni.bregman_noise_level(NonNegative(), data, 0.1, snap=-1)
     with pytest.raises(ValueError, match=r"noise_level is -1 in samples 0, 1"):
         ni.bregman_noise_level(NonNegative(), data, -1.0)
