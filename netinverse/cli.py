@@ -229,8 +229,8 @@ def choose_rule(rule: Rule | None, alpha: float | None) -> Any:
             raise ValueError("--alpha fixes the weight that --rule discrepancy would choose. Drop one of the two.")
         return ni.DiscrepancyPrinciple()
     if alpha is not None:
-        if not alpha >= 0:
-            raise ValueError(f"--alpha is {alpha:g}, but must be zero or positive, since it weighs the regulariser.")
+        if not alpha > 0:
+            raise ValueError(f"--alpha is {alpha:g}, but must be positive, since it weighs the regulariser.")
         return ni.Fixed(alpha)
     if rule is Rule.fixed:
         raise ValueError("--rule fixed needs --alpha, the regularisation weight.")

@@ -106,6 +106,10 @@ class Reconstruction:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one .npz file (arrays and one JSON text, no pickle); it appears whole or not at all."""
         target = Path(path)
+        if not target.parent.is_dir():
+            raise FileNotFoundError(
+                f"Reconstruction.save: the folder of {os.fspath(path)!r} does not exist, so nothing was written. Make it first."
+            )
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         dtypes: dict[str, str] = {}
         for name, tensor in self._tensors().items():
@@ -174,7 +178,9 @@ class Reconstruction:
 def _table(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({n: columns[n].detach().cpu().numpy() if n in columns else np.zeros(0) for n in names})
+    return pd.DataFrame({n: columns[n].detach().cpu().numpy() if n in columns else np.zeros(0) for n in names}).astype(
+        {n: np.int64 for n in names if n in ("sample", "step")}
+    )
 
 
 def _to_numpy(tensor: Tensor) -> tuple[np.ndarray[Any, Any], str]:

@@ -62,6 +62,11 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         Reconstruction.load(tmp_path / "none.npz")
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Reconstruction.save: the folder of '.*nowhere/r\.npz' does not exist"):
+        result().save(tmp_path / "nowhere" / "r.npz")
+
+
 def test_summary_and_require_converged() -> None:
     text = result().summary()
     assert "1 of 3 converged" in text and "UNREACHABLE (1), sample 1" in text and "Give a noise level" in text

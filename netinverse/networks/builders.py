@@ -32,9 +32,10 @@ def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: to
     Weights normal with variance 2/inputs of the layer, biases normal with standard deviation 0.1, drawn from ``seed`` alone.
     Lifted, therefore in evaluation mode; dtype defaults to torch's default.
     """
-    if len(sizes) < 2 or min(sizes) < 1:
+    given: object = sizes
+    if not isinstance(given, Sequence) or len(given) < 2 or not all(isinstance(n, int) and n > 0 for n in given):
         raise ValueError(
-            f"mlp: sizes is {tuple(sizes)}, but needs at least an input and an output size, all positive: mlp((784, 100, 10))."
+            f"mlp: sizes is {sizes!r}, but needs at least an input and an output size, all positive: mlp((784, 100, 10))."
         )
     if activation not in _ACTIVATIONS:
         raise ValueError(f"mlp: activation is {activation!r}, but must be one of {', '.join(sorted(_ACTIVATIONS))}.")

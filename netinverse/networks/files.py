@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zipfile
+import zlib
 from os import PathLike
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def load_program(path: str | PathLike[str]) -> ExportedProgram:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"load_network: {file} is no file. Pass the path of a .pt2 file written by torch.export.save.")
+    content = _whole(file)
     if not _is_exported(file):
         raise ValueError(
             f"load_network: {file} holds no exported program but most likely a pickle (torch.save), which could run "
@@ -39,10 +41,34 @@ def load_program(path: str | PathLike[str]) -> ExportedProgram:
             f'    torch.export.save(program, "{file.with_suffix(".pt2").name}")\n'
             f"with model the network after loading and example a batch of two inputs."
         )
-    content = file.read_bytes()
     _refuse_code(file, content)
-    with quiet():
-        return torch.export.load(io.BytesIO(content))
+    try:
+        with quiet():
+            return torch.export.load(io.BytesIO(content))
+    except RuntimeError as error:
+        raise ValueError(
+            f"load_network: torch {torch.__version__} cannot read {file} ({error}). It is damaged, or another version of torch "
+            f"wrote it; export the network again with this one."
+        ) from error
+
+
+def _whole(file: Path) -> bytes:
+    """The bytes of a file; where it is an archive, one whose checksums hold."""
+    content = file.read_bytes()
+    try:
+        if content[:2] in (b"", b"PK"):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                damaged = archive.testzip()
+            if content[-22:-18] != b"PK\5\6":  # zipfile takes the end of an archive within for the end of the file
+                raise zipfile.BadZipFile("its index, which lies at the end, is not there")
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, NotImplementedError) as error:
+        raise ValueError(
+            f"load_network: {file} is {'damaged or cut off' if content else 'empty'} ({error}). Copy it again, or write it again "
+            f"with torch.export.save."
+        ) from error
+    return content
 
 
 def _refuse_code(file: Path, content: bytes) -> None:

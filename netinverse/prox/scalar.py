@@ -115,8 +115,11 @@ class Separable(ABC):
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
         """prox_{step Psi}(x); the activation for step 1."""
-        if isinstance(step, (int, float)) and step == 1:
-            return self.activation(x)
+        if isinstance(step, (int, float)):
+            if step == 1:
+                return self.activation(x)
+            if not step >= 0:
+                raise ValueError(f"{type(self).__name__}.prox: step is {step}, but a proximal map has a step of zero or more.")
         return self.prox_entries(x, per_sample(step, x))
 
     def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:

@@ -37,3 +37,7 @@ def test_messages() -> None:
         add_noise(clean, relative=0.1, sigma=1.0)
     with pytest.raises(ValueError, match="negative entries"):
         add_noise(-clean, relative=0.1, kind="poisson")
+    with pytest.raises(TypeError, match=r"add_noise: seed is 1\.5, but must be a whole number"):
+        add_noise(torch.ones(2, 3), relative=0.1, seed=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"add_noise: clean is a single number.*Pass clean\[None\]"):
+        add_noise(torch.tensor(1.0), relative=0.1)

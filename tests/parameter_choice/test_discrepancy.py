@@ -255,6 +255,11 @@ def test_fixed_solves_accurately_at_the_weight_named() -> None:
         assert recorder.last(i) == (alpha[i].item(), True)
     way = [a[s == 0].item() for a, s, _ in recorder.asked if (s == 0).any()]
     assert way == sorted(way, reverse=True) and way[0] == 10.0  # walks down
+    for bad in (0, -1.0, float("nan"), torch.tensor([0.1, 0.0])):
+        with pytest.raises(ValueError, match=r"Fixed: alpha is .*positive and finite"):
+            Fixed(bad)
+    with pytest.raises(TypeError, match="Fixed: alpha is 'a', but must be a positive number"):
+        Fixed("a")  # type: ignore[arg-type]
     assert Fixed(2.0).choose(problem, recorder).alpha.tolist() == [2.0] * 3
     assert not Fixed(2.0).needs_noise_level and DiscrepancyPrinciple().needs_noise_level
 
