@@ -21,7 +21,7 @@ from netinverse.progress import bar
 from netinverse.projection import Projection
 from netinverse.protocols import ProximalFunction
 from netinverse.reconstruction import Reconstruction
-from netinverse.regularisers import Regulariser, Tikhonov, TotalVariation
+from netinverse.regularisers import HuberTotalVariation, Regulariser, Tikhonov, TotalVariation, WaveletSparsity
 from netinverse.sensitivity import is_constant, judged
 from netinverse.solvers.status import Status
 from netinverse.tensors import norm
@@ -96,7 +96,7 @@ def invert(
     x = problem.feasible(x.double())
     constant = is_constant(working, problem, x, seed)
     problem = problem.at(_heavy_weight(problem, x))
-    rule_problem = RuleProblem(left, norm(projected), problem.alpha, given)
+    rule_problem = RuleProblem(left, norm(projected), problem.alpha, given, problem.affine)
     if bool(constant.all()):
         result = _unmoved(problem, x)
     else:
@@ -105,7 +105,7 @@ def invert(
                 working, problem, x, rule, rule_problem, tolerance=tolerance, max_steps=max_steps, on_try=on_try
             )
         result = judged(result, problem, x, constant, projection.contradicted, seed)
-    message = _message(regulariser, fidelity, rule, projection)
+    message = _message(regulariser, fidelity, rule, projection, tuple(x.shape[1:]))
     return _reconstruction(result, problem, data, left, given, message, time.perf_counter() - began)
 
 
@@ -223,9 +223,16 @@ def _unmoved(problem: InverseProblem, x: Tensor) -> MethodResult:
     )
 
 
-def _message(regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, projection: Projection) -> str:
+def _message(
+    regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, projection: Projection, shape: tuple[int, ...]
+) -> str:
     """What was chosen, and what was done to the data."""
-    return f"regulariser: {regulariser.name}; fidelity: {type(fidelity).__name__}; rule: {rule}.{projection.describe()}"
+    name = regulariser.name
+    if len(shape) == 2 and isinstance(regulariser, TotalVariation | HuberTotalVariation | WaveletSparsity):
+        name += (
+            f" along {shape[1]} entries of {shape[0]} channels (an image of one channel has shape (1, {shape[0]}, {shape[1]}))"
+        )
+    return f"regulariser: {name}; fidelity: {type(fidelity).__name__}; rule: {rule}.{projection.describe()}"
 
 
 def _reconstruction(
@@ -245,7 +252,7 @@ def _reconstruction(
     names = ("samples", "alpha", "objective", "residual", "optimality")
     history = {name: _column(result.history, name) for name in names}
     lengths = [len(step.samples) for step in result.history]
-    history["step"] = torch.tensor([step.number for step in result.history]).repeat_interleave(
+    history["step"] = torch.tensor([step.number for step in result.history], dtype=torch.long).repeat_interleave(
         torch.tensor(lengths, dtype=torch.long)
     )
     history["seconds"] = torch.tensor([step.seconds for step in result.history], dtype=torch.float64).repeat_interleave(

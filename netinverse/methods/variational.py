@@ -15,8 +15,9 @@ from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.rule import ParameterRule, RuleProblem, Solved
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
-from netinverse.solvers.convex import Convex, ConvexState
+from netinverse.solvers.convex import Convex, ConvexState, factorisable
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.interior_point import InteriorPoint
 from netinverse.solvers.iterate import CONVERGED, status_of
 from netinverse.solvers.status import Status
 from netinverse.tensors import per_sample
@@ -54,7 +55,7 @@ class Variational:
         max_steps: int | None,
         on_try: Callable[[Try], None] | None = None,
     ) -> MethodResult:
-        form = (_lifted if self.formulation == "lifted" else _reduced)(network, problem, tolerance, max_steps)
+        form = (_lifted if self.formulation == "lifted" else _reduced)(network, problem, start, tolerance, max_steps)
         adjoint = problem.regulariser.transform(tuple(start.shape[1:])).adjoint
 
         def solved(state: Any, alpha: Tensor) -> Solved:
@@ -89,13 +90,18 @@ class _Formulation:
     certificate: Callable[[Tensor], Certificate]
 
 
-def _reduced(network: LiftedNetwork, problem: InverseProblem, tolerance: float, max_steps: int | None) -> _Formulation:
+def _reduced(
+    network: LiftedNetwork, problem: InverseProblem, start: Tensor, tolerance: float, max_steps: int | None
+) -> _Formulation:
     rough = max(1e-4, tolerance)
     quick: Accuracy[Any]
     final: Accuracy[Any]
     if problem.affine:
-        quick = Accuracy(Convex(), rough, 40)
-        final = Accuracy(Convex(), tolerance, 600 if max_steps is None else max_steps)
+        dense = factorisable(problem, start)
+        problem, convex = (problem, Convex()) if dense is None else (dense, Convex(InteriorPoint()))
+        most = 600 if dense is None else 60
+        quick = Accuracy(convex, rough, 40)
+        final = Accuracy(convex, tolerance, most if max_steps is None else max_steps)
     else:
         quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
         final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
@@ -107,7 +113,9 @@ def _reduced(network: LiftedNetwork, problem: InverseProblem, tolerance: float, 
     return _Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality))
 
 
-def _lifted(network: LiftedNetwork, problem: InverseProblem, tolerance: float, max_steps: int | None) -> _Formulation:
+def _lifted(
+    network: LiftedNetwork, problem: InverseProblem, start: Tensor, tolerance: float, max_steps: int | None
+) -> _Formulation:
     rough = max(1e-4, tolerance)
     # The residual settles long after the energy: a rule that sees it too early walks to weights that are far too small.
     quick = Accuracy(BlockDescent(tolerance=rough), rough / 10, 12)

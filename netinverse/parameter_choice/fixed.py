@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinverse.checks import per_sample_values
+from netinverse.checks import per_sample_values, require_number
 from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
 from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
+
+WHY = "It weighs the regulariser; for none at all take a very small one."
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,16 @@ class Fixed(Rule):
     """alpha as given: one positive number, or one for each sample. Needs no noise level."""
 
     alpha: float | Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.alpha, Tensor):
+            require_number("Fixed", "alpha", self.alpha, WHY)
+        elif (
+            self.alpha.dtype is torch.bool
+            or self.alpha.is_complex()
+            or not bool(((self.alpha > 0) & self.alpha.isfinite()).all())
+        ):
+            raise ValueError(f"Fixed: alpha is {self.alpha.tolist()}, but every weight must be positive and finite. {WHY}")
 
     @property
     def needs_noise_level(self) -> bool:
@@ -29,7 +41,7 @@ class Fixed(Rule):
         # The way down from a heavy weight is short and lands nearer a good minimiser than a cold start.
         path = problem.start
         everyone = torch.arange(len(alpha), device=alpha.device)
-        while bool((path > 4 * alpha).any()):
+        while not problem.convex and bool((path > 4 * alpha).any()):
             active = (path > 4 * alpha).nonzero().flatten()
             solve_at(path[active], active, final=False)
             path = torch.where(path > 4 * alpha, path / 4, path)

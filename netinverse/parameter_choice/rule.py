@@ -18,18 +18,20 @@ class RuleWarning(UserWarning):
 class RuleProblem:
     """What a rule may know: the noise left in the data, the norm of the data, and a weight to start from, all ``(batch,)``.
 
-    ``given_noise_level`` is the noise before the data were projected; None where nothing was projected.
+    ``given_noise_level`` is the noise before the data were projected; None where nothing was projected. ``convex`` says that a
+    solution depends on its weight alone, not on the way there.
     """
 
     noise_level: Tensor | None
     data_norm: Tensor
     start: Tensor
     given_noise_level: Tensor | None = None
+    convex: bool = False
 
     def select(self, index: Tensor) -> RuleProblem:
         """The problem of the samples ``index``."""
         level, given = (None if t is None else t[index] for t in (self.noise_level, self.given_noise_level))
-        return RuleProblem(level, self.data_norm[index], self.start[index], given)
+        return RuleProblem(level, self.data_norm[index], self.start[index], given, self.convex)
 
 
 @dataclass(frozen=True)

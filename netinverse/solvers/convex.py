@@ -1,4 +1,4 @@
-"""The convex inverse problem, where everything before the last activation is affine: the primal-dual method, uninterrupted."""
+"""The convex inverse problem, where everything before the last activation is affine, by an uninterrupted convex method."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import torch
 from torch import Tensor
 
 from netinverse.operators.linear import norm_bound
+from netinverse.operators.matrix import Matrix, assemble
 from netinverse.problems import CompositeProblem, InverseProblem, Term
 from netinverse.protocols import LinearMap
+from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
 from netinverse.tensors import norm
+
+FACTOR_LIMIT = 1e10
+"""Products of one Newton step: some seconds of one core."""
 
 
 @dataclass(frozen=True)
 class ConvexState:
     """``inner`` solves the composite problem; z(x) = K x + ``offset``, ||K|| <= ``size``, and x is about ``scale`` large."""
 
-    inner: PrimalDualState
+    inner: PrimalDualState | InteriorPointState
     residual: Tensor
     offset: Tensor
     size: Tensor
@@ -56,7 +61,7 @@ class Convex:
     For an ``InverseProblem`` that is ``affine``. The map and its norm are found once, at the first start.
     """
 
-    inner: PrimalDual = field(default_factory=PrimalDual)
+    inner: PrimalDual | InteriorPoint = field(default_factory=PrimalDual)
 
     def init(self, problem: InverseProblem, x: Tensor, warm: ConvexState | None = None) -> ConvexState:
         """Start at x, or at the duals of the state ``warm`` of another alpha."""
@@ -75,7 +80,7 @@ class Convex:
 
     def step(self, problem: InverseProblem, state: ConvexState) -> ConvexState:
         convex = self._composite(problem, state, problem.variable.linearise(state.x)[1])
-        inner = self.inner.step(convex, state.inner)
+        inner = self.inner.step(convex, state.inner)  # type: ignore[arg-type]  # init gave the state of this very method
         return replace(state, inner=inner, residual=problem.residual(inner.x))
 
     def _composite(self, problem: InverseProblem, state: ConvexState, derivative: LinearMap) -> CompositeProblem:
@@ -85,6 +90,19 @@ class Convex:
 def composite(problem: InverseProblem, x: Tensor, data_term: Term, scale: Tensor) -> CompositeProblem:
     """The problem with ``data_term`` in place of G(z(x))."""
     return CompositeProblem((data_term, problem.penalty_term(tuple(x.shape[1:]))), problem.constraint, scale)
+
+
+def factorisable(problem: InverseProblem, x: Tensor) -> InverseProblem | None:
+    """The problem with its map as a dense matrix, where ``InteriorPoint`` can solve it; None where it cannot, or should not.
+
+    It should where a Newton step, about width * height * rows * (width + rows) products, is within ``FACTOR_LIMIT``.
+    """
+    shape = tuple(x.shape[1:])
+    rows = problem.data[0].numel() if problem.data.shape[0] else 0
+    if not rows or len(shape) != 3 or x[0].numel() * rows * (shape[-1] + rows) > FACTOR_LIMIT:
+        return None
+    like = composite(problem, x, Term(problem.term, Matrix(x.new_zeros(0, 0), (), shape), problem.alpha), problem.alpha)
+    return replace(problem, variable=assemble(problem.variable, x)) if InteriorPoint.suits(like) else None
 
 
 def data_scale(problem: InverseProblem, value: Tensor, size: Tensor, x: Tensor) -> Tensor:
