@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-import os
-import tempfile
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from experiments import stored
 
 
 @dataclass(frozen=True)
@@ -89,10 +85,10 @@ def autoencoder(settings: Settings | None = None, folder: str | Path = "out/mode
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = nn.Sequential(*layers())
-    path = Path(folder) / f"autoencoder-{_key(settings, model)}.npz"
-    if not _read(model, path):
+    path = Path(folder) / f"autoencoder-{stored.key(settings, model)}.npz"
+    if not stored.read(model, path):
         _train(model, train, settings)
-        _write(model, path)
+        stored.write(model, path)
     model.eval().requires_grad_(False)
     encoder, decoder = model
     assert isinstance(encoder, nn.Sequential)
@@ -114,41 +110,3 @@ def _train(model: nn.Module, x: Tensor, settings: Settings) -> None:
             optimiser.step()
             summed += loss.item() * len(chosen)
         bar.set_postfix(mse=f"{summed / len(x):.4f}")
-
-
-def _key(settings: Settings, model: nn.Module) -> str:
-    """Other settings or other layers make another file, so that a quick model is never taken for a full one."""
-    text = json.dumps(asdict(settings), sort_keys=True) + repr(model)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _read(model: nn.Module, path: Path) -> bool:
-    """Load the weights; False where there are none that can be used."""
-    if not path.exists():
-        return False
-    expected = model.state_dict()
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            weights = {name: torch.from_numpy(stored[name]) for name in stored.files}
-        if weights.keys() != expected.keys() or any(weights[name].shape != expected[name].shape for name in expected):
-            raise ValueError("it holds other layers")
-        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-            raise ValueError("it holds NaN or infinite weights")
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        tqdm.write(f"The stored weights in {path} cannot be used ({error}); training again.")
-        return False
-    model.load_state_dict(weights)
-    return True
-
-
-def _write(model: nn.Module, path: Path) -> None:
-    """Write beside the file and move it there, so that an interrupted run leaves no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{key: value.numpy() for key, value in model.state_dict().items()})
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

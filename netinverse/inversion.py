@@ -24,6 +24,7 @@ from netinverse.reconstruction import Reconstruction
 from netinverse.regularisers import HuberTotalVariation, Regulariser, Tikhonov, TotalVariation, WaveletSparsity
 from netinverse.sensitivity import is_constant, judged
 from netinverse.solvers.status import Status
+from netinverse.starting import default_start
 from netinverse.tensors import norm
 
 WITHOUT_NOISE_LEVEL = (
@@ -57,6 +58,7 @@ def invert(
     data: (batch, ...), as the network returns it. input_shape: of one input, without the batch; not needed for a LiftedNetwork,
     a .pt2 or with ``start``. noise_level: ||y^delta - y||_2 per sample, absolute, a number or (batch,).
     tolerance: relative, certificate value over objective. max_steps: of the solver, at the chosen alpha.
+    start: (batch, *input_shape); by default the middle of the box with a little texture from ``seed``, zero without a box.
 
     The arithmetic is float64 whatever the dtype of the data: an ill-posed problem amplifies rounding, and a sample's result is
     to be the same alone and in a batch. The reconstruction has the dtype and the device of the data. Data outside the range of
@@ -74,10 +76,11 @@ def invert(
     given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data.detach().double())
     rule = _rule(rule, given)
     _check_data_shape(lifted, data)
-    x = _start(lifted, data, start)
+    x = data.new_zeros((data.shape[0], *lifted.input_shape), dtype=torch.float64)
+    check_constraint(constraint, x)
+    x = default_start(x, constraint, seed) if start is None else _checked(start, x).double()
     regulariser = _default_regulariser(lifted.input_shape) if regulariser is None else regulariser
     regulariser.check_shape(tuple(lifted.input_shape))
-    check_constraint(constraint, x.double())
 
     working = lifted.astype(torch.float64)
     projection = Projection.of(working, data, given)
@@ -93,9 +96,9 @@ def invert(
         alpha=torch.ones_like(projection.moved),
         affine=_is_affine(working, fidelity),
     )
-    x = problem.feasible(x.double())
+    x = problem.feasible(x)
     constant = is_constant(working, problem, x, seed)
-    problem = problem.at(_heavy_weight(problem, x))
+    problem = problem.at(_first_weight(problem, x))
     rule_problem = RuleProblem(left, norm(projected), problem.alpha, given, problem.affine)
     if bool(constant.all()):
         result = _unmoved(problem, x)
@@ -152,11 +155,8 @@ def _rule(rule: ParameterRule | None, noise_level: Tensor | None) -> ParameterRu
     return rule
 
 
-def _start(lifted: LiftedNetwork, data: Tensor, start: Tensor | None) -> Tensor:
-    shape = (data.shape[0], *lifted.input_shape)
-    if start is None:
-        return data.new_zeros(shape)
-    require_shape("invert", "start", start, shape, "one input for each sample of the data")
+def _checked(start: Tensor, like: Tensor) -> Tensor:
+    require_shape("invert", "start", start, tuple(like.shape), "one input for each sample of the data")
     return require_finite("invert", "start", start).detach()
 
 
@@ -193,16 +193,17 @@ def _is_affine(network: LiftedNetwork, fidelity: Fidelity) -> bool:
     return len(nonlinear) <= (1 if last_is_kept else 0)
 
 
-def _heavy_weight(problem: InverseProblem, x: Tensor) -> Tensor:
-    """A weight from which the rule walks down: 4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .).
+def _first_weight(problem: InverseProblem, x: Tensor) -> Tensor:
+    """A weight at which the rule begins: 0.4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .).
 
-    K^T p of a dual point p in the unit ball is about ||K|| sqrt(entries) long, so that at this weight the regulariser holds the
-    gradient of the fidelity. A rule that finds it too light walks up first.
+    K^T p of a dual point p in the unit ball is about ||K|| sqrt(entries) long, so that at twice this weight or so the regulariser
+    would hold the gradient of the fidelity. Much heavier weights flatten the input, and from a flat one the way down often ends
+    in a bad minimum. A rule that finds it too light walks up.
     """
     value, derivative = problem.variable.linearise(x)
     gradient = derivative.adjoint(problem.term.gradient(value))
     scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x.shape[1:].numel() ** 0.5
-    weight = 4 * norm(gradient) / scale
+    weight = 0.4 * norm(gradient) / scale
     return torch.where(weight > 0, weight, torch.ones_like(weight))
 
 

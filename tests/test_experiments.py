@@ -61,7 +61,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("experiments.autoencoder.np.savez", interrupted)
+    monkeypatch.setattr("experiments.stored.np.savez", interrupted)
     with pytest.raises(KeyboardInterrupt):
         autoencoder(QUICK, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -42,6 +42,7 @@ HOUSE = [
     "plots",
     "arguments",
     "sensitivity",
+    "starting",
     "inversion",
     "diagnostics",
     "studies",

@@ -103,7 +103,9 @@ def _reduced(
         quick = Accuracy(convex, rough, 40)
         final = Accuracy(convex, tolerance, most if max_steps is None else max_steps)
     else:
-        quick = Accuracy(GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0), rough, 2)
+        # A weight whose solution is left too early looks too heavy, and the next is so light that a bad minimum catches it.
+        search = GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0, settled=0.03)
+        quick = Accuracy(search, rough, 15)
         final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
 
     def read(state: GaussNewtonState | ConvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,7 +120,7 @@ def _lifted(
 ) -> _Formulation:
     rough = max(1e-4, tolerance)
     # The residual settles long after the energy: a rule that sees it too early walks to weights that are far too small.
-    quick = Accuracy(BlockDescent(tolerance=rough), rough / 10, 12)
+    quick = Accuracy(BlockDescent(tolerance=rough), rough / 100, 12)
     final = Accuracy(BlockDescent(tolerance=tolerance), tolerance, 200 if max_steps is None else max_steps)
 
     def read(state: BlockDescentState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -14,14 +14,14 @@ TELLING = 2.5
 # d log residual / d log alpha below which the residual counts as flat: less than 5 % a decade.
 FLAT = 0.02
 # Flat steps in a row that end a search: where the residual has moved before, and where it has not. Far above and far below the
-# weights that matter the residual is flat as well, and the search may have begun there: it looks six steps, or decades, away.
-ENOUGH, ENOUGH_UNMOVED = 2, 6
-# The slope is 1 for the least regularised problems, and smaller the smoother the truth; less than 0.15 would name leaps of more
-# than the decade that a step is held to.
+# weights that matter the residual is flat as well, and the search may have begun there: it looks eight steps away.
+ENOUGH, ENOUGH_UNMOVED = 2, 8
+# The slope is 1 for the least regularised problems, and smaller the smoother the truth; less than 0.15 would name leaps far
+# beyond what a step is held to.
 SLOPES = (0.15, 1.0)
-# A step moves alpha by a tenth at least, so that the search does not creep, and by a decade at most, since the solution at the
-# last weight is the start at the next.
-LEAST, MOST = 1.1, 10.0
+# A step moves alpha by a tenth at least, so that the search does not creep, and by a factor of five at most, since the solution
+# at the last weight is the start at the next.
+LEAST, MOST = 1.1, 5.0
 # A bracket this narrow holds no root but a jump: the solutions of a nonconvex problem depend on the way.
 SHUT = 0.97
 

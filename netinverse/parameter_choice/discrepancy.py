@@ -14,6 +14,9 @@ from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
 from netinverse.tensors import choose, scatter, select
 
+# The residual of a quick solution is no better known than to this share.
+QUICK_ACCURACY = 0.01
+
 OPEN, MET, UNREACHABLE, SATURATED, HOPELESS = range(5)
 _VERDICT = {
     OPEN: Status.SEARCH_LIMIT,
@@ -64,8 +67,8 @@ class DiscrepancyPrinciple(Rule):
     """
 
     tau: float = 1.01
-    aim: float = 0.953
-    accuracy: float = 0.01
+    aim: float = 0.944
+    accuracy: float = 0.003
     floor: float = 8e-4
     max_tries: int = 40
 
@@ -78,7 +81,7 @@ class DiscrepancyPrinciple(Rule):
         if not 0 < self.accuracy < self.aim <= 1:
             raise ValueError(
                 f"DiscrepancyPrinciple: aim is {self.aim} and accuracy is {self.accuracy}, but 0 < accuracy < aim <= 1 must "
-                f"hold: residuals between (aim - accuracy) and 1 times the bound are accepted. The defaults are 0.953 and 0.01."
+                f"hold: residuals between (aim - accuracy) and 1 times the bound are accepted. The defaults are 0.944 and 0.003."
             )
         if not 0 <= self.floor < 1:
             raise ValueError(
@@ -133,15 +136,15 @@ class DiscrepancyPrinciple(Rule):
             done=torch.zeros_like(hopeless),
         )
 
-    def _near(self, search: _Search, residual: Tensor) -> Tensor:
+    def _near(self, search: _Search, residual: Tensor, accuracy: float) -> Tensor:
         """Where the residual is the target's; where the target is the bound itself, anything below it will do."""
         ratio = residual / search.bracket.target
-        return torch.where(search.bracket.target >= search.bound, residual <= search.bound, (ratio - 1).abs() <= self.accuracy)
+        return torch.where(search.bracket.target >= search.bound, residual <= search.bound, (ratio - 1).abs() <= accuracy)
 
     def _judge_quick(self, search: _Search, residual: Tensor) -> _Search:
         """Search on; or solve accurately at a weight that will do, or that ends the search."""
         bracket = search.bracket
-        near = self._near(search, residual)
+        near = self._near(search, residual, max(self.accuracy, QUICK_ACCURACY))
         stuck = bracket.stuck & ~near
         # The residual falls no further, but is as low as it must be: the largest weight at which it is.
         enough = stuck & bracket.over & (residual <= search.bound)
@@ -161,7 +164,7 @@ class DiscrepancyPrinciple(Rule):
     def _judge_accurate(self, search: _Search, residual: Tensor) -> _Search:
         """End with an accepted residual, or where the search was given up; otherwise search on."""
         bracket = search.bracket
-        accepted = self._near(search, residual) | (bracket.over & (residual <= search.bound))
+        accepted = self._near(search, residual, self.accuracy) | (bracket.over & (residual <= search.bound))
         given_up = search.end != OPEN
         done = accepted | given_up
         lost = bracket.stuck & ~done

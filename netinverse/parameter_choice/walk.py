@@ -32,7 +32,7 @@ class Walk:
     noise_share: float = 0.5
     flat: float = 0.01
     still: float = 1e-3
-    max_leaps: int = 10
+    max_leaps: int = 12
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1 or self.max_tries < 3:

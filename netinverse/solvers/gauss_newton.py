@@ -39,7 +39,8 @@ class GaussNewton:
     The linearised problem is convex and is solved by ``PrimalDual`` until its duality gap is at most ``forcing`` times the
     decrease it promises, or ``inner_tolerance`` times the objective. x_hat - x is then a descent direction, and s is
     the largest of 1, 1/2, 1/4, ... that brings the objective down by a hundredth of s times that promise. Up to
-    ``polishing_steps`` proximal-gradient steps follow. The optimality is the stationarity residual of
+    ``polishing_steps`` proximal-gradient steps follow. A step that changes the residual by less than ``settled`` times what it
+    was is the last. The optimality is the stationarity residual of
     ``netinverse.solvers.stationarity``. Where z is affine, ``netinverse.solvers.convex`` solves the problem without steps.
 
     Convex composite Gauss-Newton: Burke, Math. Program. 33, 1985. Keeping the last activation's Bregman penalty convex and
@@ -52,6 +53,7 @@ class GaussNewton:
     max_inner_steps: int = 20
     max_halvings: int = 14
     polishing_steps: int = 20
+    settled: float = 0.0
     inner: PrimalDual = field(default_factory=PrimalDual)
 
     def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
@@ -92,12 +94,13 @@ class GaussNewton:
         x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
         dual = found.best.duals[1] / per_sample(problem.alpha, found.best.duals[1])
         end = polish(problem, x, objective, size, dual, tolerance=self.tolerance, steps=self.polishing_steps)
+        residual = problem.residual(end.x)
         return GaussNewtonState(
             x=end.x,
             objective=end.objective,
-            residual=problem.residual(end.x),
+            residual=residual,
             optimality=end.residual,
-            stalled=~(moved | end.moved),
+            stalled=~(moved | end.moved) | ((residual - state.residual).abs() < self.settled * state.residual),
             duals=found.best.duals,
             primal_weight=found.primal_weight,
             scale=state.scale,

@@ -56,7 +56,7 @@ class Linear:
         return torch.stack([self.error(self.solution(10 ** (k / 10))) for k in range(-110, 31)]).amin(0)
 
     def problem(self, *, noise: bool) -> RuleProblem:
-        weight = 4 * (self.data @ self.A).norm(dim=1) / self.columns**0.5
+        weight = 0.4 * (self.data @ self.A).norm(dim=1) / self.columns**0.5
         return RuleProblem(self.level if noise else None, self.data.norm(dim=1), weight)
 
     def layer(self) -> nn.Module:

@@ -222,7 +222,7 @@ def test_a_noise_level_below_what_the_solver_can_see_is_no_worse_than_none(level
 
 
 BAD_RULES: list[tuple[dict[str, Any], str]] = [
-    ({"aim": 2.0}, r"aim is 2.0 and accuracy is 0.01, but 0 < accuracy < aim <= 1 must hold.*defaults are 0.953"),
+    ({"aim": 2.0}, r"aim is 2.0 and accuracy is 0.003, but 0 < accuracy < aim <= 1 must hold.*defaults are 0.944"),
     ({"aim": float("nan")}, "aim is nan"),
     ({"accuracy": -1.0}, "accuracy is -1.0"),
     ({"floor": -1.0}, r"floor is -1.0, but must lie in \[0, 1\).*default is 8e-4"),
