@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import names
+from experiments import feature_inversion, names, resnet
 from experiments.autoencoder import Settings, autoencoder
+from experiments.benchmarks.lifting import added_bytes
 from experiments.demo import picture, psnr
 
 QUICK = Settings(train=128, epochs=1)
@@ -99,3 +100,47 @@ def test_the_picture_has_a_row_for_each_method() -> None:
 def test_the_demo_is_among_the_scripts() -> None:
     assert "demo" in names()
     assert "autoencoder" not in names()
+    assert "resnet" not in names() and "stored" not in names()
+
+
+def test_patches_to_test_with_share_no_pixel_with_those_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.arange(128.0)[None, :, None].expand(3, 128, 40)  # every pixel is the number of its row
+    monkeypatch.setattr("experiments.resnet.pictures", lambda: {"a": rows, "b": rows})
+    learnt, labels = resnet.patches(200, 0, train=True)
+    tested, _ = resnet.patches(200, 0, train=False)
+    assert learnt.shape == (400, 3, 32, 32) and labels.bincount().tolist() == [200, 200]
+    assert learnt.max() == 95 and tested.min() == 96 and tested.max() == 127
+
+
+def test_the_residual_network_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = resnet.classifier(resnet.SMOKE, tmp_path)
+    monkeypatch.setattr("experiments.resnet._train", lambda *_: pytest.fail("trained although the weights are stored"))
+    again = resnet.classifier(resnet.SMOKE, tmp_path)
+    assert again.accuracy == trained.accuracy and not again.network.training
+    for a, b in zip(again.network.state_dict().values(), trained.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_features_are_pictured_and_tabulated_depth_by_depth() -> None:
+    row = feature_inversion.Row("stem", (16, 32, 32), 0.01, 30.0, 0.5, 0.25, 2.0, 0.95, 0.1, "CONVERGED")
+    noise = (0.0, 0.01)
+    rows = [
+        feature_inversion.Row(**{**row.__dict__, "depth": depth, "relative_noise": r, "noise": 0.25 * (r > 0), "status": status})
+        for depth, status in zip(feature_inversion.DEPTHS, ("CONVERGED", "CONVERGED", "CONVERGED", "UNREACHABLE"), strict=True)
+        for r in noise
+    ]
+    truth = torch.rand(1, 3, 8, 8)
+    figure = feature_inversion.pictures(truth, dict.fromkeys(feature_inversion.DEPTHS, truth.repeat(2, 1, 1, 1)), rows, noise)
+    assert [axis.get_title() for axis in figure.axes[:5]] == ["truth", *feature_inversion.DEPTHS]
+    assert [axis.get_xlabel() for axis in figure.axes[:5]] == ["", *["30.0 dB"] * 3, "30.0 dB\nunreachable"]
+    assert len(feature_inversion.stability(rows).axes[0].get_legend().get_texts()) == 4
+    assert feature_inversion.table(rows, 0.5).count("\n") == 9
+
+
+def test_added_memory_counts_each_storage_once_and_none_of_the_models() -> None:
+    model, own = torch.nn.Linear(3, 3, bias=False), torch.zeros(5)
+    lifted = torch.nn.Module()
+    lifted.weight = model.weight
+    lifted.register_buffer("a", own)
+    lifted.register_buffer("b", own[1:])
+    assert added_bytes(lifted, model) == 20
