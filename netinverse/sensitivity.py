@@ -46,7 +46,10 @@ def is_flat(problem: InverseProblem, x: Tensor, seed: int) -> Tensor:
 
 
 # What a rule or a solver says where nothing reacts; a flat point explains all of them.
-_EXPLAINED_BY_FLATNESS = (Status.CONVERGED, Status.UNREACHABLE, Status.STEP_LIMIT, Status.SEARCH_LIMIT, Status.STALLED)
+_EXPLAINED_BY_FLATNESS = (
+    *(Status.CONVERGED, Status.UNREACHABLE, Status.STEP_LIMIT, Status.STALLED),
+    *(Status.RESIDUAL_JUMPS, Status.SEARCH_LIMIT),
+)
 
 
 def judged(

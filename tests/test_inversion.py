@@ -491,14 +491,17 @@ def test_the_tables_tell_the_way() -> None:
         assert (values[1:][rises] <= values[:-1][rises]).all()  # within one solve the objective never rises
 
 
-def test_the_subgradient_is_one() -> None:
-    """p in dR(x): R(v) >= R(x) + <p, v - x> for inputs v all around, up to the accuracy of the answer."""
+@pytest.mark.parametrize("factor, holds", [(1.0, True), (1.1, False), (0.9, False), (-1.0, False)])
+def test_the_subgradient_is_one(factor: float, holds: bool) -> None:
+    """p in dR(x): R(v) >= R(x) + <p, v - x> for every input v, up to the accuracy of the answer; of 1.1 p that is not true."""
     result, tv = standard(), ni.TotalVariation()
+    assert result.subgradient is not None
+    x, p = result.x, factor * result.subgradient
     generator = torch.Generator().manual_seed(0)
-    for scale in (0.01, 0.3, 3.0):
-        v = result.x + scale * torch.randn(result.x.shape, generator=generator, dtype=F64)
-        slack = tv(v) - tv(result.x) - (result.subgradient * (v - result.x)).flatten(1).sum(1)
-        assert (slack >= -0.02 * tv(result.x)).all()
+    others = [torch.zeros_like(x), 2 * x, x + p, x - p]
+    others += [x + scale * torch.randn(x.shape, generator=generator, dtype=F64) for scale in (0.01, 0.3, 3.0)]
+    slack = torch.stack([tv(v) - tv(x) - (p * (v - x)).flatten(1).sum(1) for v in others])
+    assert bool((slack >= -0.02 * tv(x)).all()) is holds
 
 
 # Every activation that a torch module can end with: what is proximal, and what is smooth and takes the squared fidelity.

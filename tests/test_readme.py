@@ -14,7 +14,8 @@ from netinverse import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-TEXT = {page: page.read_text("utf-8") for page in PAGES}
+GUIDES = [ROOT / "docs" / "lifting.md"]
+TEXT = {page: page.read_text("utf-8") for page in PAGES + GUIDES}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -40,6 +41,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_python_runs_and_reconstructs(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} >= {"result.npz", "encoder.pt2", "codes.npy", "noise_level.npy"}
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_the_python_of_a_guide_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "guide"}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
 
 
 def test_all_blocks_have_a_language_that_is_tested() -> None:

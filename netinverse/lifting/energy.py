@@ -16,7 +16,7 @@ from netinverse.networks.node import Node
 from netinverse.protocols import Step
 
 
-class Fidelity(Protocol):
+class SmoothTerm(Protocol):
     """z -> fidelity(z, data), z what enters the last activation; its gradient is 1-Lipschitz."""
 
     def __call__(self, z: Tensor, /) -> Tensor: ...
@@ -39,7 +39,7 @@ class LiftedEnergy:
     """
 
     network: LiftedNetwork
-    fidelity: Fidelity
+    fidelity: SmoothTerm
     weights: float | Sequence[float] = 1.0
     blocks: tuple[Node, ...] = field(init=False)
 

@@ -22,8 +22,10 @@ SLOPES = (0.15, 1.0)
 # A step moves alpha by a tenth at least, so that the search does not creep, and by a factor of five at most, since the solution
 # at the last weight is the start at the next.
 LEAST, MOST = 1.1, 5.0
-# A bracket this narrow holds no root but a jump: the solutions of a nonconvex problem depend on the way.
+# A bracket this narrow holds no root but a jump: the solutions of a nonconvex problem depend on the way. Once may be an error of
+# the solver, and the search begins again around it; after so many the jump is there.
 SHUT = 0.97
+JUMPS = 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Bracket:
     ``below`` and ``above`` are the tries nearest ``target`` on either side, (alpha, residual); ``slope`` is that of log residual
     against log alpha, and ``last`` the try it is taken from; ``over`` says on which side of the target the last try was. ``flat``
     counts the telling steps in a row, on one side, that left the residual as it was, ``plateau`` is the weight where that began,
-    and ``moved`` says whether any step did better.
+    and ``moved`` says whether any step did better. ``shut`` counts the brackets that held no root.
     """
 
     target: Tensor
@@ -45,18 +47,24 @@ class Bracket:
     flat: Tensor
     plateau: Tensor
     moved: Tensor
+    shut: Tensor
 
     @classmethod
     def around(cls, target: Tensor, alpha: Tensor) -> Self:
         """Nothing tried yet; ``alpha`` is the weight to be tried first."""
         zero, inf = torch.zeros_like(alpha), torch.full_like(alpha, torch.inf)
         no = torch.zeros_like(alpha, dtype=torch.bool)
-        return cls(target, (alpha, inf), (zero, zero), (inf, inf), zero + 0.5, no, zero, alpha, no)
+        return cls(target, (alpha, inf), (zero, zero), (inf, inf), zero + 0.5, no, zero, alpha, no, zero)
 
     @property
     def stuck(self) -> Tensor:
         """Where the residual does not move towards the target any more."""
         return self.flat >= torch.where(self.moved, ENOUGH, ENOUGH_UNMOVED)
+
+    @property
+    def jumps(self) -> Tensor:
+        """Where the residual jumps across the target."""
+        return self.shut >= JUMPS
 
     def record(self, alpha: Tensor, residual: Tensor) -> Self:
         """The bracket with one more try in it."""
@@ -70,7 +78,7 @@ class Bracket:
         flat = torch.where(still, self.flat + 1, torch.where(telling | turned, 0.0, self.flat))
         usable = torch.isfinite(slope) & (torch.maximum(factor, 1 / factor) > LEAST)
         backwards = torch.where(over, factor > 1, factor < 1)
-        below, above = self._narrowed(alpha, residual, over)
+        below, above, shut = self._narrowed(alpha, residual, over)
         return replace(
             self,
             last=_put(first | turned | telling | backwards, (alpha, residual), self.last),
@@ -81,13 +89,18 @@ class Bracket:
             flat=flat,
             plateau=torch.where(flat == 0, alpha, torch.where(self.flat == 0, self.last[0], self.plateau)),
             moved=self.moved | (telling & ~still) | turned,
+            shut=self.shut + shut,
         )
 
-    def _narrowed(self, alpha: Tensor, residual: Tensor, over: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _narrowed(
+        self, alpha: Tensor, residual: Tensor, over: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
+        """``below`` and ``above`` with one more try, both empty again where they are shut for the first time; where they are shut."""
         below, above = _put(~over, (alpha, residual), self.below), _put(over, (alpha, residual), self.above)
         shut = below[0] > SHUT * above[0]
+        again = shut & (self.shut + 1 < JUMPS)
         zero, inf = torch.zeros_like(residual), torch.full_like(residual, torch.inf)
-        return _put(shut, (zero, zero), below), _put(shut, (inf, inf), above)
+        return _put(again, (zero, zero), below), _put(again, (inf, inf), above), shut
 
     def propose(self, alpha: Tensor, residual: Tensor) -> Tensor:
         """The next weight: inside the bracket by the secant in the logarithms, else further along the last direction."""
@@ -103,7 +116,8 @@ class Bracket:
         outside = alpha * torch.where(ratio > 1, torch.minimum(power, 1 / least), torch.maximum(power, least)).clamp(
             1 / MOST, MOST
         )
-        return torch.where((low > 0) & torch.isfinite(high), inside, outside)
+        found = torch.where((low > 0) & torch.isfinite(high), inside, outside)
+        return torch.where(self.jumps & (low > 0), torch.minimum(low, alpha) / LEAST, found)  # just below the jump
 
 
 def _put(where: Tensor, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

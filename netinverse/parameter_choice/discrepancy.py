@@ -17,13 +17,14 @@ from netinverse.tensors import choose, scatter, select
 # The residual of a quick solution is no better known than to this share.
 QUICK_ACCURACY = 0.01
 
-OPEN, MET, UNREACHABLE, SATURATED, HOPELESS = range(5)
+OPEN, MET, UNREACHABLE, SATURATED, HOPELESS, JUMPS = range(6)
 _VERDICT = {
     OPEN: Status.SEARCH_LIMIT,
     MET: Status.CONVERGED,
     UNREACHABLE: Status.UNREACHABLE,
     SATURATED: Status.NOISE_EXCEEDS_RESIDUAL,
     HOPELESS: Status.NOISE_EXCEEDS_DATA,
+    JUMPS: Status.RESIDUAL_JUMPS,
 }
 
 
@@ -61,7 +62,8 @@ class DiscrepancyPrinciple(Rule):
 
     Verdicts: CONVERGED; NOISE_EXCEEDS_DATA where delta is at least the norm of the data; UNREACHABLE where a smaller alpha no
     longer lowers the residual, and it is still above tau * delta; NOISE_EXCEEDS_RESIDUAL where a larger alpha no longer raises
-    it, and it is still below; SEARCH_LIMIT after ``max_tries`` weights. Every sample ends solved accurately at its alpha.
+    it, and it is still below; RESIDUAL_JUMPS where it passes tau * delta without taking a value near it, as it can where the
+    problem is not convex; SEARCH_LIMIT after ``max_tries`` weights. Every sample ends solved accurately at its alpha.
 
     As delta -> 0, alpha -> 0 and delta^2/alpha -> 0 under a source condition. Morozov 1966; Engl, Hanke & Neubauer 1996, 4.3.
     """
@@ -144,7 +146,7 @@ class DiscrepancyPrinciple(Rule):
     def _judge_quick(self, search: _Search, residual: Tensor) -> _Search:
         """Search on; or solve accurately at a weight that will do, or that ends the search."""
         bracket = search.bracket
-        near = self._near(search, residual, max(self.accuracy, QUICK_ACCURACY))
+        near = self._near(search, residual, max(self.accuracy, QUICK_ACCURACY)) | (bracket.jumps & (residual <= search.bound))
         stuck = bracket.stuck & ~near
         # The residual falls no further, but is as low as it must be: the largest weight at which it is.
         enough = stuck & bracket.over & (residual <= search.bound)
@@ -152,7 +154,7 @@ class DiscrepancyPrinciple(Rule):
         following = torch.where(stuck, bracket.plateau, bracket.propose(search.alpha, residual))
         alpha = torch.where(near, search.alpha, following)
         # Accurate solutions differ a little from quick ones: the bracket of the quick ones is not theirs.
-        fresh = replace(Bracket.around(target, alpha), moved=bracket.moved)
+        fresh = replace(Bracket.around(target, alpha), moved=bracket.moved, shut=bracket.shut)
         return replace(
             search,
             alpha=alpha,
@@ -165,11 +167,12 @@ class DiscrepancyPrinciple(Rule):
         """End with an accepted residual, or where the search was given up; otherwise search on."""
         bracket = search.bracket
         accepted = self._near(search, residual, self.accuracy) | (bracket.over & (residual <= search.bound))
+        jumped = ~accepted & bracket.jumps & (residual <= search.bound)
         given_up = search.end != OPEN
-        done = accepted | given_up
+        done = accepted | jumped | given_up
         lost = bracket.stuck & ~done
         following = torch.where(lost, bracket.plateau, bracket.propose(search.alpha, residual))
-        end = torch.where(accepted & (search.end != HOPELESS), MET, search.end)
+        end = torch.where(accepted & (search.end != HOPELESS), MET, torch.where(jumped & ~given_up, JUMPS, search.end))
         return replace(
             search,
             alpha=following,

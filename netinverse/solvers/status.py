@@ -52,6 +52,10 @@ class Status(Enum):
         "or the data are not this network's; the rule took that distance for the noise. Give a noise level of at least that "
         "distance, which the message names"
     )
+    RESIDUAL_JUMPS = (
+        "the residual jumps across the noise level: it is below at the weight returned, and above at one a little larger, since the "
+        "solutions change from one minimum to another. The data are fitted more closely than the noise level asks. Begin from another start, or fix the weight with rule=Fixed(alpha)"
+    )
     SEARCH_LIMIT = (
         "the rule did not find its weight within the weights it may try; the last one is returned, solved. "
         "Look at result.tried; raise max_tries of the rule, or fix the weight with rule=Fixed(alpha)"

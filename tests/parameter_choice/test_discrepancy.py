@@ -147,6 +147,15 @@ def test_the_tries_are_bounded_and_the_last_is_accurate() -> None:
     assert choice.verdict[0] in (Status.SEARCH_LIMIT, Status.UNREACHABLE) and recorder.last(0)[1]
 
 
+@pytest.mark.parametrize("place", [1e-3, 0.7, 40.0])
+def test_a_jump_across_the_noise_level_is_found_and_said_with_the_residual_below(place: float) -> None:
+    jump = lambda alpha, samples: torch.where(alpha > place, 5.0, 0.01) * (alpha / place) ** 0.3  # noqa: E731
+    choice, recorder = choose(jump, [1.0], [100.0], 1.0, floor=0.0)
+    assert choice.verdict == (Status.RESIDUAL_JUMPS,)
+    assert 0.85 * place <= choice.alpha.item() <= place
+    assert recorder.last(0) == (choice.alpha.item(), True) and len(recorder.asked) <= 30
+
+
 CURVES: dict[str, Residual] = {
     "power": power(3.0, 0.6),
     "plateau below": power(1.0, 0.5, floor=2.0),
