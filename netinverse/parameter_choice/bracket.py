@@ -95,7 +95,7 @@ class Bracket:
     def _narrowed(
         self, alpha: Tensor, residual: Tensor, over: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
-        """``below`` and ``above`` with one more try, both empty again where they are shut for the first time; where they are shut."""
+        """``below`` and ``above`` with one more try, both empty again where shut for the first time; and where shut."""
         below, above = _put(~over, (alpha, residual), self.below), _put(over, (alpha, residual), self.above)
         shut = below[0] > SHUT * above[0]
         again = shut & (self.shut + 1 < JUMPS)

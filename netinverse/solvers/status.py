@@ -53,8 +53,9 @@ class Status(Enum):
         "distance, which the message names"
     )
     RESIDUAL_JUMPS = (
-        "the residual jumps across the noise level: it is below at the weight returned, and above at one a little larger, since the "
-        "solutions change from one minimum to another. The data are fitted more closely than the noise level asks. Begin from another start, or fix the weight with rule=Fixed(alpha)"
+        "the residual jumps across the noise level: it is below at the weight returned, and above at one a little larger, since "
+        "the solutions change from one minimum to another. The data are fitted more closely than the noise level asks. "
+        "Begin from another start, or fix the weight with rule=Fixed(alpha)"
     )
     SEARCH_LIMIT = (
         "the rule did not find its weight within the weights it may try; the last one is returned, solved. "
