@@ -53,7 +53,8 @@ class DiscrepancyPrinciple(Rule):
     has a bracket, and closes it by the secant rule in the logarithms. It searches with quick solutions and ends with accurate
     ones.
 
-    Accepted is every residual between (aim - accuracy) * tau * delta and tau * delta; the search goes for ``aim`` * tau * delta.
+    The search goes for a residual of ``aim`` * tau * delta, to a share of ``accuracy``. Where it cannot be had so exactly, since
+    the residual jumps or the tries end, everything between that and tau * delta is accepted.
     A regularised solution reproduces part of the noise, so its residual should lie a little below that of the truth, which is
     delta. Where the residual cannot come that low (many more outputs than inputs), the aim becomes tau * delta itself. No
     aim is below ``floor`` times the norm of the data, where any residual up to that is accepted: so exact data are served, and
@@ -83,7 +84,7 @@ class DiscrepancyPrinciple(Rule):
         if not 0 < self.accuracy < self.aim <= 1:
             raise ValueError(
                 f"DiscrepancyPrinciple: aim is {self.aim} and accuracy is {self.accuracy}, but 0 < accuracy < aim <= 1 must "
-                f"hold: residuals between (aim - accuracy) and 1 times the bound are accepted. The defaults are 0.944 and 0.003."
+                f"hold: residuals are accepted from (aim - accuracy) times the bound on. The defaults are 0.944 and 0.003."
             )
         if not 0 <= self.floor < 1:
             raise ValueError(
@@ -114,13 +115,16 @@ class DiscrepancyPrinciple(Rule):
             if left <= 2:  # one accurate solution shows where the quick ones led, another may correct it
                 search = replace(search, final=torch.ones_like(search.final))
             coarse, final = (~search.done & ~search.final).nonzero().flatten(), (~search.done & search.final).nonzero().flatten()
-            for samples, judge in ((coarse, self._judge_quick), (final, self._judge_accurate)):
+            for samples, accurate in ((coarse, False), (final, True)):
                 if len(samples):
                     part = select(search, samples)
-                    residual = solve_at(part.alpha, samples, final=judge == self._judge_accurate)
+                    residual = solve_at(part.alpha, samples, final=accurate)
                     solved = scatter(solved, samples, part.alpha)
                     part = replace(part, bracket=part.bracket.record(part.alpha, residual))
-                    search = scatter(search, samples, judge(part, residual))
+                    judged = (
+                        self._judge_accurate(part, residual, last=left == 1) if accurate else self._judge_quick(part, residual)
+                    )
+                    search = scatter(search, samples, judged)
         return ParameterChoice(solved, tuple(_VERDICT[end] for end in search.end.tolist()))
 
     def _begin(self, problem: RuleProblem) -> _Search:
@@ -163,10 +167,11 @@ class DiscrepancyPrinciple(Rule):
             end=torch.where(stuck & ~enough, torch.where(bracket.over, UNREACHABLE, SATURATED), search.end),
         )
 
-    def _judge_accurate(self, search: _Search, residual: Tensor) -> _Search:
+    def _judge_accurate(self, search: _Search, residual: Tensor, last: bool) -> _Search:
         """End with an accepted residual, or where the search was given up; otherwise search on."""
         bracket = search.bracket
-        accepted = self._near(search, residual, self.accuracy) | (bracket.over & (residual <= search.bound))
+        enough = bracket.over & (residual <= search.bound)
+        accepted = self._near(search, residual, self.accuracy) | (enough & ((bracket.shut > 0) | last))
         jumped = ~accepted & bracket.jumps & (residual <= search.bound)
         given_up = search.end != OPEN
         done = accepted | jumped | given_up
