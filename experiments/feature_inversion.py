@@ -33,7 +33,7 @@ class Size:
 
 SIZES = {
     "full": Size(32, Settings(), (0.0, 0.01, 0.05, 0.2), 1e-4, "out/feature_inversion"),
-    "smoke": Size(8, SMOKE, (0.01, 0.05), 1e-2, "out/feature_inversion-smoke"),
+    "smoke": Size(8, SMOKE, (0.05, 0.2), 1e-2, "out/feature_inversion-smoke"),
 }
 
 

@@ -12,6 +12,11 @@ from netinverse.diagnostics.source_condition import source_element as source_ele
 from netinverse.fidelities import BregmanFidelity as BregmanFidelity
 from netinverse.fidelities import SquaredFidelity as SquaredFidelity
 from netinverse.inversion import invert as invert
+from netinverse.methods import BregmanIteration as BregmanIteration
+from netinverse.methods import GaussNewton as GaussNewton
+from netinverse.methods import Landweber as Landweber
+from netinverse.methods import LevenbergMarquardt as LevenbergMarquardt
+from netinverse.methods import LinearisedBregman as LinearisedBregman
 from netinverse.methods import Variational as Variational
 from netinverse.networks import LiftedNetwork as LiftedNetwork
 from netinverse.networks import Node as Node

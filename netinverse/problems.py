@@ -13,7 +13,7 @@ from netinverse.lifting import INPUT, LiftedEnergy
 from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.protocols import LinearMap, Operator, ProximalFunction
 from netinverse.prox import Box, Scaled, Simplex
-from netinverse.regularisers import Regulariser
+from netinverse.regularisers import Regulariser, TiltedRegulariser
 from netinverse.tensors import norm
 
 
@@ -95,7 +95,10 @@ class InverseProblem:
         return replace(self, alpha=alpha)
 
     def select(self, index: Tensor) -> InverseProblem:
-        return replace(self, term=self.term.select(index), data=self.data[index], alpha=self.alpha[index])
+        regulariser = self.regulariser.select(index) if isinstance(self.regulariser, TiltedRegulariser) else self.regulariser
+        return replace(
+            self, term=self.term.select(index), data=self.data[index], alpha=self.alpha[index], regulariser=regulariser
+        )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class APriori(Rule):
     def needs_noise_level(self) -> bool:
         return True
 
+    @property
+    def reads_to(self) -> float:
+        return 0.0
+
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         given = problem.noise_level if problem.given_noise_level is None else problem.given_noise_level
         assert given is not None

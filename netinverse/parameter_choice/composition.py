@@ -24,6 +24,11 @@ class Rule(ABC):
     @abstractmethod
     def needs_noise_level(self) -> bool: ...
 
+    @property
+    def reads_to(self) -> float:
+        """The residual, as a share of the noise level, below which the iterates of a method that stops say nothing more to it."""
+        return 0.5
+
     @abstractmethod
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice: ...
 
@@ -54,6 +59,10 @@ class FirstMet(Rule):
     @property
     def needs_noise_level(self) -> bool:
         return self.first.needs_noise_level and self.second.needs_noise_level
+
+    @property
+    def reads_to(self) -> float:
+        return min(self.first.reads_to, self.second.reads_to)
 
     def __str__(self) -> str:
         return f"{self.first} | {self.second}"
@@ -90,6 +99,10 @@ class Heavier(Rule):
     @property
     def needs_noise_level(self) -> bool:
         return self.first.needs_noise_level or self.second.needs_noise_level
+
+    @property
+    def reads_to(self) -> float:
+        return min(self.first.reads_to, self.second.reads_to)
 
     def __str__(self) -> str:
         return f"{_in_brackets(self.first)} & {_in_brackets(self.second)}"

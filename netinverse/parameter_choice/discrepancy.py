@@ -101,6 +101,10 @@ class DiscrepancyPrinciple(Rule):
     def needs_noise_level(self) -> bool:
         return True
 
+    @property
+    def reads_to(self) -> float:
+        return self.tau
+
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         """The first step with a residual of at most tau * delta; STEP_LIMIT where the trace ends before."""
         if noise_level is None:

@@ -36,6 +36,10 @@ class Fixed(Rule):
     def needs_noise_level(self) -> bool:
         return False
 
+    @property
+    def reads_to(self) -> float:
+        return 0.0
+
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         alpha = per_sample_values("Fixed", "alpha", self.alpha, problem.start, positive=True)
         # The way down from a heavy weight is short and lands nearer a good minimiser than a cold start.

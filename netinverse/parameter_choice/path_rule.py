@@ -61,10 +61,7 @@ class HeuristicRule(PathRule):
         ...
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
-        return lowest_minimum(self.functional(trace), RISE)
-
-    def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
-        if problem.noise_level is None:
+        if noise_level is None:
             warnings.warn(
                 f"{self}: alpha is chosen from the data alone, and no such rule is right for every noise (Bakushinskii's veto): "
                 f"it trusts the noise to be irregular, and smooth errors deceive it. Pass noise_level= (ni.estimate_noise_level "
@@ -72,8 +69,8 @@ class HeuristicRule(PathRule):
                 RuleWarning,
                 stacklevel=2,
             )
-        choice = super().choose(problem, solve_at)
-        missing = torch.tensor([v is Status.NO_MINIMUM for v in choice.verdict])
+        pick = lowest_minimum(self.functional(trace), RISE)
+        missing = ~pick.met
         if missing.any():
             warnings.warn(f"{self}: {first_samples(missing)}: {Status.NO_MINIMUM}.", RuleWarning, stacklevel=2)
-        return choice
+        return pick

@@ -4,6 +4,7 @@ from netinverse.prox.bregman import bregman_distance as bregman_distance
 from netinverse.prox.bregman import bregman_penalty as bregman_penalty
 from netinverse.prox.bregman import symmetric_bregman_distance as symmetric_bregman_distance
 from netinverse.prox.calculus import Scaled as Scaled
+from netinverse.prox.calculus import Tilted as Tilted
 from netinverse.prox.calculus import Translated as Translated
 from netinverse.prox.calculus import moreau_envelope as moreau_envelope
 from netinverse.prox.calculus import prox_conjugate as prox_conjugate

@@ -99,6 +99,35 @@ class Translated:
         return self.function.conjugate(p) + inner(p, self._shift(p))
 
 
+@dataclass(frozen=True, eq=False)
+class Tilted:
+    """x -> f(x) - <slope, x> + offset; slope (batch, ...), offset (batch,).
+
+    With a slope p in df(y) and the offset <p, y> - f(y) it is the Bregman distance D_f^p(x, y). Proximal map: prox_{step f}(x +
+    step slope). Conjugate: f^*(q + slope) - offset.
+    """
+
+    function: ProximalFunction
+    slope: Tensor
+    offset: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x) - inner(self.slope, x) + self.offset
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        return self.function.prox(x + per_sample(step, x) * self.slope, step)
+
+    def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
+        """prox_{step f^*}(p + slope) - slope."""
+        return prox_conjugate(self.function, p + self.slope, step) - self.slope
+
+    def conjugate(self, p: Tensor) -> Tensor:
+        return self.function.conjugate(p + self.slope) - self.offset
+
+    def select(self, index: Tensor) -> Tilted:
+        return Tilted(self.function, self.slope[index], self.offset[index])
+
+
 def prox_conjugate(f: ProximalFunction, v: Tensor, step: Step = 1.0) -> Tensor:
     """prox_{step f^*}(v) = v - step prox_{f/step}(v/step), by Moreau's identity. Shapes: (batch, ...) -> (batch, ...).
 

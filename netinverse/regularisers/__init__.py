@@ -6,5 +6,6 @@ from netinverse.regularisers.huber_total_variation import HuberTotalVariation as
 from netinverse.regularisers.regulariser import Regulariser as Regulariser
 from netinverse.regularisers.sparsity import Sparsity as Sparsity
 from netinverse.regularisers.tikhonov import Tikhonov as Tikhonov
+from netinverse.regularisers.tilted import TiltedRegulariser as TiltedRegulariser
 from netinverse.regularisers.total_variation import TotalVariation as TotalVariation
 from netinverse.regularisers.wavelet_sparsity import WaveletSparsity as WaveletSparsity

@@ -65,6 +65,7 @@ FUNCTIONS = [
     px.Scaled(px.TanhEntropy(), 0.3),
     px.Translated(px.Huber(), 0.7),
     px.Translated(px.GroupL21(), 0.7),
+    px.Tilted(px.Huber(), torch.tensor(0.4, dtype=F64), torch.tensor(0.2, dtype=F64)),
     px.GroupHuber(1, 0.5),
 ]
 FUNCTION = pytest.mark.parametrize("f", FUNCTIONS, ids=repr)

@@ -1,0 +1,136 @@
+"""Bregman iteration: what the regulariser took away is given back, step by step, until the noise shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinverse.checks import require_number, require_whole
+from netinverse.methods.iterative import run_until_picked
+from netinverse.methods.method import MethodResult, Try
+from netinverse.methods.path import WarmSolver
+from netinverse.methods.variational import certificate
+from netinverse.networks.graph import LiftedNetwork
+from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
+from netinverse.problems import InverseProblem
+from netinverse.regularisers import TiltedRegulariser
+from netinverse.solvers.convex import Convex, ConvexState
+from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.iterate import relative_optimality, solve
+from netinverse.tensors import per_sample
+
+
+@dataclass(frozen=True)
+class BregmanIteration:
+    """x_{k+1} in argmin over C of fidelity(x) + alpha D_R^{p_k}(x, x_k), p_{k+1} in dR(x_{k+1}) from its optimality condition.
+
+    alpha: heavy, one number for all; by default the weight that a variational search begins at, sample by sample. The iterates go
+    from over-regularised to the data, and the rule picks one: the discrepancy principle the first with a residual of at most
+    tau * noise level. Where the problem is convex, D_R^{p_k}(truth, x_k) falls until then. In the result ``alpha`` is alpha/k.
+
+    Osher, Burger, Goldfarb, Xu & Yin, Multiscale Model. Simul. 4, 2005. Raises ValueError for alpha that is not positive.
+    """
+
+    alpha: float | None = None
+    max_iterations: int = 50
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None:
+            require_number("BregmanIteration", "alpha", self.alpha, "It is the weight of every iteration. Leave it out.")
+        require_whole("BregmanIteration", "max_iterations", self.max_iterations, 1, "The default is 50.")
+
+    def run(
+        self,
+        network: LiftedNetwork,
+        problem: InverseProblem,
+        start: Tensor,
+        rule: ParameterRule,
+        rule_problem: RuleProblem,
+        *,
+        tolerance: float,
+        max_steps: int | None,
+        on_try: Callable[[Try], None] | None = None,
+    ) -> MethodResult:
+        alpha = rule_problem.start if self.alpha is None else torch.full_like(rule_problem.start, self.alpha)
+        return run_until_picked(
+            BregmanSteps(tolerance),
+            problem.at(alpha),
+            start,
+            rule,
+            rule_problem,
+            max_iterations=self.max_iterations if max_steps is None else max_steps,
+            certificate=lambda optimality: certificate(problem, optimality),
+            on_try=on_try,
+        )
+
+
+@dataclass(frozen=True)
+class _State:
+    """``slope``: q_k with p_k = K^T q_k; ``inner``: the solution of the last problem, which warm-starts the next."""
+
+    x: Tensor
+    objective: Tensor
+    residual: Tensor
+    optimality: Tensor
+    stalled: Tensor
+    alpha: Tensor
+    subgradient: Tensor
+    slope: Tensor
+    inner: ConvexState | GaussNewtonState
+
+
+@dataclass(frozen=True)
+class BregmanSteps:
+    """One step is one iteration of Bregman's, solved to ``tolerance``; the first one has p_0 = 0, and the regulariser itself.
+
+    The objective is fidelity(x) + alpha (R(x_k) + D_R^{p_k}(x, x_k)).
+    """
+
+    tolerance: float
+    max_steps: int = 60
+
+    def init(self, problem: InverseProblem, x: Tensor) -> _State:
+        inner = self._solver(problem).init(problem, x)
+        shape = tuple(x.shape[1:])
+        return _State(
+            x=inner.x,
+            objective=inner.objective,
+            residual=inner.residual,
+            optimality=inner.optimality,
+            stalled=torch.zeros_like(inner.stalled),
+            alpha=torch.full_like(problem.alpha, torch.inf),
+            subgradient=torch.zeros_like(x),
+            slope=torch.zeros_like(problem.regulariser.transform(shape)(x)),
+            inner=inner,
+        )
+
+    def step(self, problem: InverseProblem, state: _State) -> _State:
+        regulariser, shape = problem.regulariser, tuple(state.x.shape[1:])
+        tilted = replace(problem, regulariser=TiltedRegulariser.at(regulariser, state.x, state.slope))
+        solver = self._solver(problem)
+        found = solve(
+            solver,
+            tilted,
+            solver.init(tilted, state.x, state.inner),
+            stop=relative_optimality(self.tolerance),
+            max_steps=self.max_steps if not problem.affine else 20 * self.max_steps,
+        ).state
+        slope = state.slope + found.duals[1] / per_sample(problem.alpha, found.duals[1])
+        return _State(
+            x=found.x,
+            objective=found.objective,
+            residual=found.residual,
+            optimality=found.optimality,
+            stalled=torch.zeros_like(state.stalled),
+            alpha=1 / (1 / state.alpha + 1 / problem.alpha),
+            subgradient=regulariser.transform(shape).adjoint(slope),
+            slope=slope,
+            inner=found,
+        )
+
+    def _solver(self, problem: InverseProblem) -> WarmSolver[Any]:
+        return Convex() if problem.affine else GaussNewton(tolerance=self.tolerance)
