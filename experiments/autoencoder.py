@@ -82,15 +82,10 @@ def autoencoder(settings: Settings | None = None, folder: str | Path = "out/mode
     """The trained autoencoder: read from ``folder`` if these settings were trained before, else trained and written there."""
     settings = settings or Settings()
     train, held_out = digits(settings.seed, settings.train)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = nn.Sequential(*layers())
-    path = Path(folder) / f"autoencoder-{stored.key(settings, model)}.npz"
-    if not stored.read(model, path):
-        _train(model, train, settings)
-        stored.write(model, path)
-    model.eval().requires_grad_(False)
-    encoder, decoder = model
+    model = stored.trained(
+        "autoencoder", settings, lambda: nn.Sequential(*layers()), lambda model: _train(model, train, settings), folder
+    )
+    encoder, decoder = model.children()
     assert isinstance(encoder, nn.Sequential)
     assert isinstance(decoder, nn.Sequential)
     return Autoencoder(encoder, decoder, held_out)

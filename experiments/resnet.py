@@ -127,14 +127,10 @@ def patches(count: int, seed: int, train: bool) -> tuple[Tensor, Tensor]:
 def classifier(settings: Settings | None = None, folder: str | Path = "out/models") -> Classifier:
     """The trained network: read from ``folder`` if these settings were trained before, else trained and written there."""
     settings = settings or Settings()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = ResNet(settings.widths, len(pictures()))
-    path = Path(folder) / f"resnet-{stored.key(settings, network)}.npz"
-    if not stored.read(network, path):
-        _train(network, settings)
-        stored.write(network, path)
-    network.eval().requires_grad_(False)
+    network = stored.trained(
+        "resnet", settings, lambda: ResNet(settings.widths, len(pictures())), lambda model: _train(model, settings), folder
+    )
+    assert isinstance(network, ResNet)
     held_out, labels = patches(60, settings.seed + 1, train=False)
     accuracy = (network(held_out).argmax(1) == labels).float().mean().item()
     return Classifier(network, accuracy)

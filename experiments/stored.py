@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,23 @@ import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
+
+
+def trained(
+    name: str, settings: Any, build: Callable[[], nn.Module], train: Callable[[nn.Module], None], folder: str | Path
+) -> nn.Module:
+    """``build()`` with the weights in ``folder`` if these settings were trained before, else trained and written there.
+
+    The weights that it begins with follow from ``settings.seed``. In evaluation mode, without gradients.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = build()
+    path = Path(folder) / f"{name}-{key(settings, model)}.npz"
+    if not read(model, path):
+        train(model)
+        write(model, path)
+    return model.eval().requires_grad_(False)
 
 
 def key(settings: Any, model: nn.Module) -> str:

@@ -24,7 +24,7 @@ from netinverse.reconstruction import Reconstruction
 from netinverse.regularisers import HuberTotalVariation, Regulariser, Tikhonov, TotalVariation, WaveletSparsity
 from netinverse.sensitivity import is_constant, judged
 from netinverse.solvers.status import Status
-from netinverse.starting import default_start
+from netinverse.starting import default_start, first_weight
 from netinverse.tensors import norm
 
 WITHOUT_NOISE_LEVEL = (
@@ -98,7 +98,7 @@ def invert(
     )
     x = problem.feasible(x)
     constant = is_constant(working, problem, x, seed)
-    problem = problem.at(_first_weight(problem, x))
+    problem = problem.at(first_weight(problem, x))
     rule_problem = RuleProblem(left, norm(projected), problem.alpha, given, problem.affine)
     if bool(constant.all()):
         result = _unmoved(problem, x)
@@ -191,20 +191,6 @@ def _is_affine(network: LiftedNetwork, fidelity: Fidelity) -> bool:
     nonlinear = [node for node in network.nodes if node.kind != "affine"]
     last_is_kept = fidelity.keeps_last_activation and network.nodes[-1].kind == "proximal"
     return len(nonlinear) <= (1 if last_is_kept else 0)
-
-
-def _first_weight(problem: InverseProblem, x: Tensor) -> Tensor:
-    """A weight at which the rule begins: 0.4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .).
-
-    K^T p of a dual point p in the unit ball is about ||K|| sqrt(entries) long, so that at twice this weight or so the regulariser
-    would hold the gradient of the fidelity. Much heavier weights flatten the input, and from a flat one the way down often ends
-    in a bad minimum. A rule that finds it too light walks up.
-    """
-    value, derivative = problem.variable.linearise(x)
-    gradient = derivative.adjoint(problem.term.gradient(value))
-    scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x.shape[1:].numel() ** 0.5
-    weight = 0.4 * norm(gradient) / scale
-    return torch.where(weight > 0, weight, torch.ones_like(weight))
 
 
 def _unmoved(problem: InverseProblem, x: Tensor) -> MethodResult:

@@ -1,12 +1,14 @@
-"""Where an inversion begins that was given no start."""
+"""Where an inversion begins: the input, where none is given, and the weight."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from netinverse.problems import InverseProblem
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import Box
+from netinverse.tensors import norm
 
 # The texture of the start, in widths of the box.
 TEXTURE = 0.1
@@ -27,3 +29,17 @@ def default_start(like: Tensor, constraint: ProximalFunction | None, seed: int) 
     width = upper - lower
     inside = torch.clamp(lower + width * (0.5 + TEXTURE * texture), lower, upper)
     return torch.where(torch.isfinite(width), inside, 0.0).expand_as(like).clone()
+
+
+def first_weight(problem: InverseProblem, x: Tensor) -> Tensor:
+    """A weight at which a rule begins: 0.4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .); 1 where that is 0.
+
+    At two and a half times this weight, alpha K^T p of a dual point p with entries of 1 can be as long as the gradient of the
+    fidelity: from there on the regulariser can hold the start where it is. Much heavier weights flatten the input, and from a
+    flat one the way down often ends in a bad minimum. A rule that finds it too light walks up.
+    """
+    value, derivative = problem.variable.linearise(x)
+    gradient = derivative.adjoint(problem.term.gradient(value))
+    scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x.shape[1:].numel() ** 0.5
+    weight = 0.4 * norm(gradient) / scale
+    return torch.where(weight > 0, weight, torch.ones_like(weight))

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 import netinverse as ni
+from netinverse.protocols import ProximalFunction
 from netinverse.starting import default_start
 
 LIKE = torch.zeros(3, 2, 50, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("constraint", [None, ni.NonNegative()], ids=repr)
-def test_it_is_zero_without_a_box(constraint: object) -> None:
-    assert torch.equal(default_start(LIKE, constraint, 0), LIKE)  # type: ignore[arg-type]
+def test_it_is_zero_without_a_box(constraint: ProximalFunction | None) -> None:
+    assert torch.equal(default_start(LIKE, constraint, 0), LIKE)
 
 
 def test_in_a_box_it_is_the_middle_with_a_tenth_of_the_width_of_texture() -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -129,7 +130,7 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
         for batch in chosen.batches:
             x = torch.randn(batch, 3, chosen.pixels, chosen.pixels)
             torch.testing.assert_close(lifted(x), model(x), rtol=1e-4, atol=1e-4)
-            measured = ratio(lambda x=x: lifted(x), lambda x=x: model(x), chosen.repeats)  # type: ignore[misc]
+            measured = ratio(partial(lifted, x), partial(model, x), chosen.repeats)
             calls.append(Call(batch, *measured))
     report: dict[str, Any] = {
         "size": size,

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from netinverse.checks import require_number, require_whole
-from netinverse.methods.iterative import run_until_picked
-from netinverse.methods.method import MethodResult, Try
-from netinverse.methods.path import WarmSolver
-from netinverse.methods.variational import certificate
-from netinverse.networks.graph import LiftedNetwork
-from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
+from netinverse.diagnostics.certificates import Certificate
+from netinverse.methods.iterative import IterativeMethod
+from netinverse.methods.variational import accurate, certificate
 from netinverse.problems import InverseProblem
 from netinverse.regularisers import TiltedRegulariser
-from netinverse.solvers.convex import Convex, ConvexState
-from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.convex import ConvexState
+from netinverse.solvers.gauss_newton import GaussNewtonState
 from netinverse.solvers.iterate import relative_optimality, solve
 from netinverse.tensors import per_sample
 
 
 @dataclass(frozen=True)
-class BregmanIteration:
+class BregmanIteration(IterativeMethod):
     """x_{k+1} in argmin over C of fidelity(x) + alpha D_R^{p_k}(x, x_k), p_{k+1} in dR(x_{k+1}) from its optimality condition.
 
     alpha: heavy, one number for all; by default the weight that a variational search begins at, sample by sample. The iterates go
@@ -43,29 +38,14 @@ class BregmanIteration:
             require_number("BregmanIteration", "alpha", self.alpha, "It is the weight of every iteration. Leave it out.")
         require_whole("BregmanIteration", "max_iterations", self.max_iterations, 1, "The default is 50.")
 
-    def run(
-        self,
-        network: LiftedNetwork,
-        problem: InverseProblem,
-        start: Tensor,
-        rule: ParameterRule,
-        rule_problem: RuleProblem,
-        *,
-        tolerance: float,
-        max_steps: int | None,
-        on_try: Callable[[Try], None] | None = None,
-    ) -> MethodResult:
-        alpha = rule_problem.start if self.alpha is None else torch.full_like(rule_problem.start, self.alpha)
-        return run_until_picked(
-            BregmanSteps(tolerance),
-            problem.at(alpha),
-            start,
-            rule,
-            rule_problem,
-            max_iterations=self.max_iterations if max_steps is None else max_steps,
-            certificate=lambda optimality: certificate(problem, optimality),
-            on_try=on_try,
-        )
+    def weighted(self, problem: InverseProblem) -> InverseProblem:
+        return problem if self.alpha is None else problem.at(torch.full_like(problem.alpha, self.alpha))
+
+    def certificate(self, problem: InverseProblem, optimality: Tensor) -> Certificate:
+        return certificate(problem, optimality)
+
+    def solver(self, problem: InverseProblem, tolerance: float) -> BregmanSteps:
+        return BregmanSteps(tolerance)
 
 
 @dataclass(frozen=True)
@@ -91,10 +71,9 @@ class BregmanSteps:
     """
 
     tolerance: float
-    max_steps: int = 60
 
     def init(self, problem: InverseProblem, x: Tensor) -> _State:
-        inner = self._solver(problem).init(problem, x)
+        inner = accurate(problem, self.tolerance).solver.init(problem, x)
         shape = tuple(x.shape[1:])
         return _State(
             x=inner.x,
@@ -111,14 +90,10 @@ class BregmanSteps:
     def step(self, problem: InverseProblem, state: _State) -> _State:
         regulariser, shape = problem.regulariser, tuple(state.x.shape[1:])
         tilted = replace(problem, regulariser=TiltedRegulariser.at(regulariser, state.x, state.slope))
-        solver = self._solver(problem)
-        found = solve(
-            solver,
-            tilted,
-            solver.init(tilted, state.x, state.inner),
-            stop=relative_optimality(self.tolerance),
-            max_steps=self.max_steps if not problem.affine else 20 * self.max_steps,
-        ).state
+        how = accurate(problem, self.tolerance)
+        begun = how.solver.init(tilted, state.x, state.inner)
+        stop = relative_optimality(how.tolerance)
+        found = solve(how.solver, tilted, begun, stop=stop, max_steps=how.max_steps).state
         slope = state.slope + found.duals[1] / per_sample(problem.alpha, found.duals[1])
         return _State(
             x=found.x,
@@ -131,6 +106,3 @@ class BregmanSteps:
             slope=slope,
             inner=found,
         )
-
-    def _solver(self, problem: InverseProblem) -> WarmSolver[Any]:
-        return Convex() if problem.affine else GaussNewton(tolerance=self.tolerance)

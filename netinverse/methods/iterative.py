@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -12,16 +13,14 @@ from torch import Tensor
 
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.methods.method import MethodResult, Step, Try
+from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.composition import Rule
-from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
+from netinverse.parameter_choice.rule import FLOOR, ParameterRule, RuleProblem
 from netinverse.parameter_choice.trace import Trace, at_index
 from netinverse.problems import InverseProblem
 from netinverse.protocols import SolverState
 from netinverse.solvers.iterate import DIVERGED, INFINITE_START, STALLED, solve, status_of
 from netinverse.solvers.status import Status
-
-FLOOR = 8e-4
-"""The least noise that is looked for, relative to the norm of the data, as in the discrepancy principle; serves exact data."""
 
 
 class Iterate(SolverState, Protocol):
@@ -34,7 +33,7 @@ class Iterate(SolverState, Protocol):
 
     @property
     def alpha(self) -> Tensor:
-        """The weight that this much iterating corresponds to, (batch,): it falls from iterate to iterate."""
+        """The weight that this much iterating corresponds to, (batch,): inf at the start, then falling."""
         ...
 
     @property
@@ -51,6 +50,91 @@ class IterativeSolver(Protocol[S]):
 
     def init(self, problem: InverseProblem, x: Tensor) -> S: ...
     def step(self, problem: InverseProblem, state: S) -> S: ...
+
+
+class IterativeMethod(ABC):
+    """A method that regularises by stopping: it names its solver; what follows from that is here.
+
+    Verdicts: those of the rule; NOISE_EXCEEDS_DATA; STALLED and DIVERGED where that ended the iteration before the rule was met.
+    Every iterate is kept, max_iterations * batch * inputs numbers, twice: a rule may compare them.
+    """
+
+    max_iterations: int
+
+    @abstractmethod
+    def solver(self, problem: InverseProblem, tolerance: float) -> IterativeSolver[Any]: ...
+
+    def weighted(self, problem: InverseProblem) -> InverseProblem:
+        """The problem at the weight to iterate with; as it comes, that at which a variational search begins."""
+        return problem
+
+    def certificate(self, problem: InverseProblem, optimality: Tensor) -> Certificate:
+        meaning = "an iterate that a rule stopped at, and no minimiser; its evidence is the residual against the noise level"
+        return Certificate("none", torch.full_like(optimality, torch.nan), meaning)
+
+    def run(
+        self,
+        network: LiftedNetwork,
+        problem: InverseProblem,
+        start: Tensor,
+        rule: ParameterRule,
+        rule_problem: RuleProblem,
+        *,
+        tolerance: float,
+        max_steps: int | None,
+        on_try: Callable[[Try], None] | None = None,
+    ) -> MethodResult:
+        """Iterate until the residual is below what the rule reads, and return the iterate that it picks, sample by sample."""
+        assert isinstance(rule, Rule)
+        problem = self.weighted(problem)
+        noise, level = _levels(rule, rule_problem)
+        journal = _Journal(on_try)
+        watching = _Watching(self.solver(problem, tolerance), level)
+        begun = watching.init(problem, start)
+        found = solve(
+            watching,
+            problem,
+            begun,
+            stop=lambda watched: (watched.number > 0) & (watched.state.residual <= watched.level),
+            max_steps=self.max_iterations if max_steps is None else max_steps,
+            on_step=journal.record,
+        )
+        columns = {name: journal.column(name, getattr(begun.state, name)) for name in _READ}
+        penalty = torch.stack([problem.regulariser(x) for x in columns["x"]])
+        trace = Trace(columns["alpha"], columns["residual"], columns["x"], penalty, columns["subgradient"], amplification=1.0)
+        pick = rule.pick(trace, noise)
+        chosen = {name: at_index(column, pick.index) for name, column in columns.items()}
+        return MethodResult(
+            x=chosen["x"],
+            alpha=chosen["alpha"],
+            objective=chosen["objective"],
+            status=_verdicts(pick.verdict, found.codes.tolist(), rule_problem),
+            certificate=self.certificate(problem, chosen["optimality"]),
+            steps=found.steps,
+            subgradient=chosen["subgradient"],
+            continuation={},
+            tried=tuple(map(_as_try, journal.steps)),
+            history=tuple(journal.steps),
+        )
+
+
+def _levels(rule: Rule, problem: RuleProblem) -> tuple[Tensor | None, Tensor]:
+    """The noise level as the rule is told it, not below what serves exact data, and the residual below which it reads nothing."""
+    floor = FLOOR * problem.data_norm
+    if problem.noise_level is None:
+        return None, floor
+    noise = torch.maximum(problem.noise_level, floor)
+    return noise, rule.reads_to * noise
+
+
+def _verdicts(verdicts: tuple[Status, ...], codes: list[int], problem: RuleProblem) -> tuple[Status, ...]:
+    ended = (STALLED, DIVERGED, INFINITE_START)
+    joint = [
+        status_of(code) if verdict is not Status.CONVERGED and code in ended else verdict
+        for verdict, code in zip(verdicts, codes, strict=True)
+    ]
+    hopeless = problem.hopeless.tolist()
+    return tuple(Status.NOISE_EXCEEDS_DATA if h else verdict for h, verdict in zip(hopeless, joint, strict=True))
 
 
 @dataclass(frozen=True)
@@ -81,127 +165,42 @@ class _Watched(Generic[S]):
 @dataclass(frozen=True)
 class _Watching(Generic[S]):
     solver: IterativeSolver[S]
+    level: Tensor
 
     def init(self, problem: InverseProblem, x: Tensor) -> _Watched[S]:
-        state = self.solver.init(problem, x)
-        return _Watched(state, torch.zeros_like(state.objective), torch.zeros_like(state.objective))
+        return _Watched(self.solver.init(problem, x), self.level, torch.zeros_like(self.level))
 
     def step(self, problem: InverseProblem, watched: _Watched[S]) -> _Watched[S]:
         return replace(watched, state=self.solver.step(problem, watched.state), number=watched.number + 1)
 
 
-@dataclass
-class _Rows:
-    """One number or array for each iterate and sample; NaN where a sample did not go so far."""
-
-    alpha: list[Tensor]
-    residual: list[Tensor]
-    objective: list[Tensor]
-    optimality: list[Tensor]
-    penalty: list[Tensor]
-    x: list[Tensor]
-    subgradient: list[Tensor]
-
-    def add(self, samples: Tensor, batch: int, **values: Tensor) -> None:
-        for field in fields(self):
-            value = values[field.name]
-            row = value.new_full((batch, *value.shape[1:]), torch.nan).index_copy(0, samples, value)
-            getattr(self, field.name).append(row)
-
-    def stacked(self) -> dict[str, Tensor]:
-        return {field.name: torch.stack(getattr(self, field.name)) for field in fields(self)}
+_READ = ("alpha", "residual", "objective", "optimality", "x", "subgradient")
 
 
-def run_until_picked(
-    solver: IterativeSolver[S],
-    problem: InverseProblem,
-    start: Tensor,
-    rule: ParameterRule,
-    rule_problem: RuleProblem,
-    *,
-    max_iterations: int,
-    certificate: Callable[[Tensor], Certificate],
-    on_try: Callable[[Try], None] | None,
-) -> MethodResult:
-    """Iterate until the residual is below what the rule reads, and return the iterate that the rule picks, sample by sample.
+class _Journal:
+    """The iterates as they come, of those samples that are still running."""
 
-    Verdicts: those of the rule; NOISE_EXCEEDS_DATA; STALLED and DIVERGED where that ended the iteration before the rule was met.
-    Every iterate is kept: max_iterations * batch * inputs numbers, twice.
-    """
-    assert isinstance(rule, Rule)
-    batch, began = len(start), time.perf_counter()
-    rows, tried, history = _Rows([], [], [], [], [], [], []), list[Try](), list[Step]()
-    floor = FLOOR * rule_problem.data_norm
-    noise = None if rule_problem.noise_level is None else torch.maximum(rule_problem.noise_level, floor)
-    level = floor if noise is None else rule.reads_to * noise
+    def __init__(self, on_try: Callable[[Try], None] | None) -> None:
+        self.steps: list[Step] = []
+        self._arrays: list[dict[str, Tensor]] = []
+        self._on_try, self._began = on_try, time.perf_counter()
 
-    def record(number: int, samples: Tensor, watched: _Watched[S]) -> None:
+    def record(self, number: int, samples: Tensor, watched: _Watched[Any]) -> None:
         state = watched.state
-        rows.add(
-            samples,
-            batch,
-            **{name: getattr(state, name) for name in ("alpha", "residual", "objective", "optimality", "x", "subgradient")},
-            penalty=problem.regulariser(state.x),
-        )
-        tried.append(Try(samples, state.alpha, state.residual, state.objective))
-        seconds = time.perf_counter() - began
-        history.append(Step(samples, state.alpha, number, state.objective, state.optimality, state.residual, seconds))
-        if on_try is not None:
-            on_try(tried[-1])
+        seconds = time.perf_counter() - self._began
+        self.steps.append(Step(samples, state.alpha, number, state.objective, state.optimality, state.residual, seconds))
+        self._arrays.append({"x": state.x, "subgradient": state.subgradient})
+        if self._on_try is not None:
+            self._on_try(_as_try(self.steps[-1]))
 
-    watching = _Watching(solver)
-    found = solve(
-        watching,
-        problem,
-        replace(watching.init(problem, start), level=level),
-        stop=lambda watched: (watched.number > 0) & (watched.state.residual <= watched.level),
-        max_steps=max_iterations,
-        on_step=record,
-    )
-    codes = found.codes.tolist()
-    if not rows.x:  # nobody could take a step
-        return _unmoved(found.state.state, tuple(map(status_of, codes)), certificate, found.steps)
-    table = rows.stacked()
-    pick = rule.pick(Trace(table["alpha"], table["residual"], table["x"], table["penalty"], table["subgradient"], 1.0), noise)
-    chosen = {name: at_index(values, pick.index) for name, values in table.items()}
-    verdicts = [
-        status_of(code) if verdict is not Status.CONVERGED and code in (STALLED, DIVERGED, INFINITE_START) else verdict
-        for verdict, code in zip(pick.verdict, codes, strict=True)
-    ]
-    if rule_problem.noise_level is not None:
-        hopeless = (rule_problem.noise_level >= (1 - 1e-12) * rule_problem.data_norm) & (rule_problem.noise_level > 0)
-        verdicts = [Status.NOISE_EXCEEDS_DATA if h else v for h, v in zip(hopeless.tolist(), verdicts, strict=True)]
-    moved = torch.isfinite(chosen["residual"])
-    x = torch.where(moved.reshape(-1, *(1,) * (start.ndim - 1)), chosen["x"], found.state.x)
-    return MethodResult(
-        x=x,
-        alpha=chosen["alpha"],
-        objective=chosen["objective"],
-        status=tuple(verdicts),
-        certificate=certificate(chosen["optimality"]),
-        steps=found.steps,
-        subgradient=chosen["subgradient"],
-        continuation={},
-        tried=tuple(tried),
-        history=tuple(history),
-    )
+    def column(self, name: str, begun: Tensor) -> Tensor:
+        """(steps, batch, ...), NaN where a sample did not go so far; one row, what it begun with, where none took a step."""
+        rows = [begun.index_fill(0, step.samples, torch.nan) for step in self.steps[:1]] or [begun]
+        rows += [torch.full_like(begun, torch.nan) for _ in self.steps[1:]]
+        for row, step, arrays in zip(rows, self.steps, self._arrays, strict=False):
+            row.index_copy_(0, step.samples, arrays[name] if name in arrays else getattr(step, name))
+        return torch.stack(rows)
 
 
-def _unmoved(state: Any, status: tuple[Status, ...], certificate: Callable[[Tensor], Certificate], steps: Tensor) -> MethodResult:
-    return MethodResult(
-        x=state.x,
-        alpha=state.alpha,
-        objective=state.objective,
-        status=status,
-        certificate=certificate(state.optimality),
-        steps=steps,
-        subgradient=state.subgradient,
-        continuation={},
-        tried=(),
-        history=(),
-    )
-
-
-def no_certificate(optimality: Tensor) -> Certificate:
-    meaning = "an iterate that a rule stopped at, and no minimiser; its evidence is the residual against the noise level"
-    return Certificate("none", torch.full_like(optimality, torch.nan), meaning)
+def _as_try(step: Step) -> Try:
+    return Try(step.samples, step.alpha, step.residual, step.objective)

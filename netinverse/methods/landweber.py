@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from netinverse.checks import require_whole
-from netinverse.methods.iterative import no_certificate, run_until_picked
-from netinverse.methods.method import MethodResult, Try
+from netinverse.methods.iterative import IterativeMethod
 from netinverse.methods.mirror import MirrorDescent
-from netinverse.networks.graph import LiftedNetwork
-from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
 from netinverse.problems import InverseProblem
 
 
 @dataclass(frozen=True)
-class Landweber:
+class Landweber(IterativeMethod):
     """x_{k+1} = P_C(x_k - t grad f(x_k)): gradient steps on the fidelity f, regularised by nothing but their number.
 
     With the Bregman fidelity the last activation is not differentiated. t follows from the network, and the rule picks the
@@ -32,28 +28,8 @@ class Landweber:
     def __post_init__(self) -> None:
         require_whole("Landweber", "max_iterations", self.max_iterations, 1, "The default is 1000.")
 
-    def run(
-        self,
-        network: LiftedNetwork,
-        problem: InverseProblem,
-        start: Tensor,
-        rule: ParameterRule,
-        rule_problem: RuleProblem,
-        *,
-        tolerance: float,
-        max_steps: int | None,
-        on_try: Callable[[Try], None] | None = None,
-    ) -> MethodResult:
-        return run_until_picked(
-            MirrorDescent(_Projected()),
-            problem,
-            start,
-            rule,
-            rule_problem,
-            max_iterations=self.max_iterations if max_steps is None else max_steps,
-            certificate=no_certificate,
-            on_try=on_try,
-        )
+    def solver(self, problem: InverseProblem, tolerance: float) -> MirrorDescent:
+        return MirrorDescent(_Projected())
 
 
 @dataclass(frozen=True)

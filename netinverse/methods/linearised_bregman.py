@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from netinverse.checks import require_number, require_whole
-from netinverse.methods.iterative import no_certificate, run_until_picked
-from netinverse.methods.method import MethodResult, Try
+from netinverse.methods.iterative import IterativeMethod
 from netinverse.methods.mirror import MirrorDescent
-from netinverse.networks.graph import LiftedNetwork
-from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
 from netinverse.problems import InverseProblem
 from netinverse.tensors import per_sample
 
 
 @dataclass(frozen=True)
-class LinearisedBregman:
+class LinearisedBregman(IterativeMethod):
     """p_{k+1} = p_k - t grad f(x_k), x_{k+1} = argmin over C of mu R(x) + 1/2||x - x_0||^2 - <p_{k+1}, x>: one gradient a step.
 
     f is the fidelity, x_0 the start, and t follows from the network. The larger ``mu``, the nearer the iterates are to those of
@@ -35,28 +31,8 @@ class LinearisedBregman:
         require_number("LinearisedBregman", "mu", self.mu, "It weighs the regulariser against 1/2||x||^2. The default is 1.")
         require_whole("LinearisedBregman", "max_iterations", self.max_iterations, 1, "The default is 1000.")
 
-    def run(
-        self,
-        network: LiftedNetwork,
-        problem: InverseProblem,
-        start: Tensor,
-        rule: ParameterRule,
-        rule_problem: RuleProblem,
-        *,
-        tolerance: float,
-        max_steps: int | None,
-        on_try: Callable[[Try], None] | None = None,
-    ) -> MethodResult:
-        return run_until_picked(
-            MirrorDescent(_Regularised(self.mu, tolerance)),
-            problem,
-            start,
-            rule,
-            rule_problem,
-            max_iterations=self.max_iterations if max_steps is None else max_steps,
-            certificate=no_certificate,
-            on_try=on_try,
-        )
+    def solver(self, problem: InverseProblem, tolerance: float) -> MirrorDescent:
+        return MirrorDescent(_Regularised(self.mu, tolerance))
 
 
 @dataclass(frozen=True)

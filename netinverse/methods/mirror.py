@@ -13,9 +13,9 @@ from netinverse.problems import InverseProblem
 from netinverse.tensors import choose, per_sample
 
 GROWTH = 1.1
-"""A step that helped is followed by one so much longer, where the network is not affine; one that did not, by half of it."""
+"""After each step the next is tried so much longer, where the network is not affine."""
 SLACK = 1e-3
-"""The share by which f may rise in a step that counts as helping: mirrors are inexact, and ReLU networks have kinks."""
+"""The share by which f may rise in a step: mirrors are inexact, and ReLU networks have kinks."""
 SHORTEST = 2.0**-30
 """A step so much shorter than 1/||z'(x_0)||^2 moves nothing."""
 
@@ -85,27 +85,38 @@ class MirrorDescent:
         )
 
     def step(self, problem: InverseProblem, state: MirrorState) -> MirrorState:
-        p = state.p - per_sample(state.step, state.p) * state.gradient
-        x, p, warm = self.mirror(problem, state.centre, p, state.warm)
+        x, p, warm, step, rises = self._descend(problem, state)
         value, derivative = problem.variable.linearise(x)
-        objective = problem.term(value)
-        helps = torch.full_like(state.stalled, problem.affine) | (objective <= (1 + SLACK) * state.objective)
-        moved = MirrorState(
+        return MirrorState(
             x=x,
-            objective=objective,
+            objective=problem.term(value),
             residual=problem.residual(x),
             optimality=state.optimality,
-            stalled=(state.gradient == 0).flatten(1).all(1),
-            alpha=1 / (1 / state.alpha + state.step),
+            stalled=rises | (state.gradient == 0).flatten(1).all(1),
+            alpha=1 / (1 / state.alpha + step),
             subgradient=self.mirror.subgradient(problem, state.centre, p, x),
             p=p,
             gradient=derivative.adjoint(problem.term.gradient(value)),
             centre=state.centre,
             warm=warm,
-            step=state.step if problem.affine else GROWTH * state.step,
+            step=step if problem.affine else GROWTH * step,
             shortest=state.shortest,
         )
-        waiting = MirrorState(
-            **{**vars(state), "step": state.step / 2, "stalled": state.step < state.shortest, "alpha": state.alpha * (1 - 1e-9)}
-        )
-        return choose(helps, moved, waiting)
+
+    def _descend(self, problem: InverseProblem, state: MirrorState) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """x, p and what warms the mirror after the longest step that does not raise f; the step; where even the shortest does."""
+        step = state.step
+        found = self._moved(problem, state, step)
+        if problem.affine:
+            return *found, step, torch.zeros_like(state.stalled)
+        while bool(((rises := self._rises(problem, state, found[0])) & (step > state.shortest)).any()):
+            step = torch.where(rises, step / 2, step)
+            found = choose(rises, self._moved(problem, state, step), found)
+        return *found, step, rises
+
+    def _moved(self, problem: InverseProblem, state: MirrorState, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.mirror(problem, state.centre, state.p - per_sample(step, state.p) * state.gradient, state.warm)
+
+    def _rises(self, problem: InverseProblem, state: MirrorState, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return problem.term(problem.variable(x)) > (1 + SLACK) * state.objective

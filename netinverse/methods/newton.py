@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from netinverse.checks import require_whole
-from netinverse.methods.iterative import no_certificate, run_until_picked
-from netinverse.methods.method import MethodResult, Try
-from netinverse.networks.graph import LiftedNetwork
-from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
+from netinverse.methods.iterative import IterativeMethod
 from netinverse.problems import InverseProblem
 from netinverse.regularisers import TiltedRegulariser
 from netinverse.solvers import gauss_newton
@@ -20,16 +17,23 @@ from netinverse.solvers.gauss_newton import GaussNewtonState
 from netinverse.tensors import per_sample
 
 
-def _check(who: str, decay: float, max_iterations: int) -> None:
-    if not 0 < decay < 1:
-        raise ValueError(
-            f"{who}: decay is {decay}, but must lie between 0 and 1: each weight is that much of the last. The default is 0.7."
-        )
-    require_whole(who, "max_iterations", max_iterations, 1, "The default is 60.")
+@dataclass(frozen=True)
+class _NewtonMethod(IterativeMethod):
+    decay: float = 0.7
+    max_iterations: int = 60
+
+    def __post_init__(self) -> None:
+        who = type(self).__name__
+        if not 0 < self.decay < 1:
+            raise ValueError(
+                f"{who}: decay is {self.decay}, but must lie between 0 and 1: each weight is that much of the last. The default "
+                f"is 0.7."
+            )
+        require_whole(who, "max_iterations", self.max_iterations, 1, "The default is 60.")
 
 
 @dataclass(frozen=True)
-class GaussNewton:
+class GaussNewton(_NewtonMethod):
     """The iteratively regularised Gauss-Newton method: x_{k+1} minimises G(z_k + z'_k (x - x_k)) + alpha_k R(x) over C.
 
     alpha_k = alpha_0 decay^k, alpha_0 the weight that a variational search begins at. A step that would raise the objective is
@@ -38,38 +42,12 @@ class GaussNewton:
     Bakushinskii, Comput. Math. Math. Phys. 32, 1992; Blaschke, Neubauer & Scherzer, IMA J. Numer. Anal. 17, 1997.
     """
 
-    decay: float = 0.7
-    max_iterations: int = 60
-
-    def __post_init__(self) -> None:
-        _check("GaussNewton", self.decay, self.max_iterations)
-
-    def run(
-        self,
-        network: LiftedNetwork,
-        problem: InverseProblem,
-        start: Tensor,
-        rule: ParameterRule,
-        rule_problem: RuleProblem,
-        *,
-        tolerance: float,
-        max_steps: int | None,
-        on_try: Callable[[Try], None] | None = None,
-    ) -> MethodResult:
-        return run_until_picked(
-            _Solver(self.decay, tolerance, _itself),
-            problem,
-            start,
-            rule,
-            rule_problem,
-            max_iterations=self.max_iterations if max_steps is None else max_steps,
-            certificate=no_certificate,
-            on_try=on_try,
-        )
+    def solver(self, problem: InverseProblem, tolerance: float) -> _Steps:
+        return _Regularised(self.decay, tolerance)
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt:
+class LevenbergMarquardt(_NewtonMethod):
     """x_{k+1} minimises G(z_k + z'_k (x - x_k)) + alpha_k D_R^{p_k}(x, x_k) over C, p_{k+1} from its optimality condition.
 
     For Tikhonov's R the last term is alpha_k/2 ||x - x_k||^2. alpha_k = alpha_0 decay^k, alpha_0 the weight that a variational
@@ -78,39 +56,13 @@ class LevenbergMarquardt:
     Hanke, Inverse Problems 13, 1997; Bachmayr & Burger, Inverse Problems 25, 2009, for the Bregman distance.
     """
 
-    decay: float = 0.7
-    max_iterations: int = 60
-
-    def __post_init__(self) -> None:
-        _check("LevenbergMarquardt", self.decay, self.max_iterations)
-
-    def run(
-        self,
-        network: LiftedNetwork,
-        problem: InverseProblem,
-        start: Tensor,
-        rule: ParameterRule,
-        rule_problem: RuleProblem,
-        *,
-        tolerance: float,
-        max_steps: int | None,
-        on_try: Callable[[Try], None] | None = None,
-    ) -> MethodResult:
-        return run_until_picked(
-            _Solver(self.decay, tolerance, _distance_to_the_last),
-            problem,
-            start,
-            rule,
-            rule_problem,
-            max_iterations=self.max_iterations if max_steps is None else max_steps,
-            certificate=no_certificate,
-            on_try=on_try,
-        )
+    def solver(self, problem: InverseProblem, tolerance: float) -> _Steps:
+        return _Damped(self.decay, tolerance)
 
 
 @dataclass(frozen=True)
-class _State:
-    """``weight``: alpha_k; ``alpha``: the weight of a variational problem that regularises as much."""
+class NewtonState:
+    """``weight``: alpha_k; ``alpha``: the weight of a variational problem that regularises as much; ``slope``: q, p_k = K^T q."""
 
     x: Tensor
     objective: Tensor
@@ -124,23 +76,20 @@ class _State:
     inner: GaussNewtonState
 
 
-Regularised = Callable[[InverseProblem, _State], InverseProblem]
-
-
-def _itself(problem: InverseProblem, state: _State) -> InverseProblem:
-    return problem.at(state.weight)
-
-
-def _distance_to_the_last(problem: InverseProblem, state: _State) -> InverseProblem:
-    """In the first step, with p_0 = 0, that is the regulariser itself."""
-    return replace(problem, alpha=state.weight, regulariser=TiltedRegulariser.at(problem.regulariser, state.x, state.slope))
-
-
 @dataclass(frozen=True)
-class _Solver:
+class _Steps(ABC):
+    """One step of the solver of the variational problem for ``penalised``, and the next weight."""
+
     decay: float
     tolerance: float
-    regularised: Regularised
+
+    @abstractmethod
+    def penalised(self, problem: InverseProblem, state: NewtonState) -> InverseProblem: ...
+
+    @abstractmethod
+    def after(self, state: NewtonState, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and the slope of R, where ``slope`` is that of the penalty."""
+        ...
 
     @property
     def _newton(self) -> gauss_newton.GaussNewton:
@@ -148,9 +97,9 @@ class _Solver:
             forcing=0.01, tolerance=self.tolerance, inner_tolerance=self.tolerance, max_inner_steps=40, polishing_steps=0
         )
 
-    def init(self, problem: InverseProblem, x: Tensor) -> _State:
+    def init(self, problem: InverseProblem, x: Tensor) -> NewtonState:
         inner = self._newton.init(problem, x)
-        return _State(
+        return NewtonState(
             x=inner.x,
             objective=inner.objective,
             residual=inner.residual,
@@ -163,16 +112,12 @@ class _Solver:
             inner=inner,
         )
 
-    def step(self, problem: InverseProblem, state: _State) -> _State:
-        part = self.regularised(problem, state)
+    def step(self, problem: InverseProblem, state: NewtonState) -> NewtonState:
+        part = self.penalised(problem, state)
         newton = self._newton
         inner = newton.step(part, newton.init(part, state.x, state.inner))
-        slope = inner.duals[1] / per_sample(state.weight, inner.duals[1])
-        alpha = state.weight
-        if isinstance(part.regulariser, TiltedRegulariser):
-            slope = slope + state.slope
-            alpha = 1 / (1 / state.alpha + 1 / state.weight)
-        return _State(
+        alpha, slope = self.after(state, inner.duals[1] / per_sample(state.weight, inner.duals[1]))
+        return NewtonState(
             x=inner.x,
             objective=inner.objective,
             residual=inner.residual,
@@ -184,3 +129,25 @@ class _Solver:
             slope=slope,
             inner=inner,
         )
+
+
+@dataclass(frozen=True)
+class _Regularised(_Steps):
+    """By R itself."""
+
+    def penalised(self, problem: InverseProblem, state: NewtonState) -> InverseProblem:
+        return problem.at(state.weight)
+
+    def after(self, state: NewtonState, slope: Tensor) -> tuple[Tensor, Tensor]:
+        return state.weight, slope
+
+
+@dataclass(frozen=True)
+class _Damped(_Steps):
+    """By the Bregman distance to the last iterate; in the first step, with p_0 = 0, that is R itself."""
+
+    def penalised(self, problem: InverseProblem, state: NewtonState) -> InverseProblem:
+        return replace(problem, alpha=state.weight, regulariser=TiltedRegulariser.at(problem.regulariser, state.x, state.slope))
+
+    def after(self, state: NewtonState, slope: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 / (1 / state.alpha + 1 / state.weight), state.slope + slope

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -94,19 +94,17 @@ def _reduced(
     network: LiftedNetwork, problem: InverseProblem, start: Tensor, tolerance: float, max_steps: int | None
 ) -> _Formulation:
     rough = max(1e-4, tolerance)
+    final = accurate(problem, tolerance)
     quick: Accuracy[Any]
-    final: Accuracy[Any]
     if problem.affine:
-        dense = factorisable(problem, start)
-        problem, convex = (problem, Convex()) if dense is None else (dense, Convex(InteriorPoint()))
-        most = 600 if dense is None else 60
-        quick = Accuracy(convex, rough, 40)
-        final = Accuracy(convex, tolerance, most if max_steps is None else max_steps)
+        if (dense := factorisable(problem, start)) is not None:
+            problem, final = dense, Accuracy(Convex(InteriorPoint()), tolerance, 60)
+        quick = Accuracy(final.solver, rough, 40)
     else:
         # A weight whose solution is left too early looks too heavy, and the next is so light that a bad minimum catches it.
         search = GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0, settled=0.03)
         quick = Accuracy(search, rough, 15)
-        final = Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30 if max_steps is None else max_steps)
+    final = final if max_steps is None else replace(final, max_steps=max_steps)
 
     def read(state: GaussNewtonState | ConvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
@@ -133,6 +131,11 @@ def _lifted(
 def _lifted_certificate(optimality: Tensor) -> Certificate:
     meaning = "one sweep of block steps lowers the lifted energy by at most this; local"
     return Certificate("stationarity", optimality, meaning)
+
+
+def accurate(problem: InverseProblem, tolerance: float) -> Accuracy[Any]:
+    """How to solve the reduced problem: by the primal-dual method where it is convex, elsewhere by Gauss-Newton."""
+    return Accuracy(Convex(), tolerance, 600) if problem.affine else Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30)
 
 
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:

@@ -25,9 +25,10 @@ class Rule(ABC):
     def needs_noise_level(self) -> bool: ...
 
     @property
+    @abstractmethod
     def reads_to(self) -> float:
         """The residual, as a share of the noise level, below which the iterates of a method that stops say nothing more to it."""
-        return 0.5
+        ...
 
     @abstractmethod
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice: ...

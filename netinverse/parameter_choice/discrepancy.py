@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netinverse.parameter_choice.bracket import Bracket
 from netinverse.parameter_choice.composition import Rule
-from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
+from netinverse.parameter_choice.rule import FLOOR, ParameterChoice, RuleProblem, SolveAt
 from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
 from netinverse.tensors import choose, scatter, select
@@ -72,7 +72,7 @@ class DiscrepancyPrinciple(Rule):
     tau: float = 1.01
     aim: float = 0.944
     accuracy: float = 0.003
-    floor: float = 8e-4
+    floor: float = FLOOR
     max_tries: int = 40
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class DiscrepancyPrinciple(Rule):
         alpha, noise = problem.start, problem.noise_level
         floor, bound = self.floor * problem.data_norm, self.tau * noise
         target = torch.maximum(floor, self.aim * bound)
-        hopeless = (noise >= (1 - 1e-12) * problem.data_norm) & (noise > 0)  # equal norms, whatever their rounding
+        hopeless = problem.hopeless
         return _Search(
             alpha=alpha,
             bracket=Bracket.around(target, alpha),

@@ -32,6 +32,10 @@ class PathRule(Rule):
     walk: Walk = field(default_factory=Walk, kw_only=True)
     accurate: ClassVar[bool]
 
+    @property
+    def reads_to(self) -> float:
+        return self.walk.noise_share
+
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         trace = self.walk(problem, solve_at, accurate=self.accurate)
         pick = self.pick(trace, problem.noise_level)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from netinverse.solvers.status import Status
+
+FLOOR = 8e-4
+"""The least residual that is looked for, relative to the norm of the data: what serves exact data at tolerance 1e-6."""
 
 
 class RuleWarning(UserWarning):
@@ -27,6 +31,13 @@ class RuleProblem:
     start: Tensor
     given_noise_level: Tensor | None = None
     convex: bool = False
+
+    @property
+    def hopeless(self) -> Tensor:
+        """Where the noise is as large as the data, (batch,): equal norms count, whatever their rounding."""
+        if self.noise_level is None:
+            return torch.zeros_like(self.data_norm, dtype=torch.bool)
+        return (self.noise_level >= (1 - 1e-12) * self.data_norm) & (self.noise_level > 0)
 
     def select(self, index: Tensor) -> RuleProblem:
         """The problem of the samples ``index``."""

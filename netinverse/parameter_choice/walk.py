@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinverse.parameter_choice.rule import RuleProblem, SolveAt
+from netinverse.parameter_choice.rule import FLOOR, RuleProblem, SolveAt
 from netinverse.parameter_choice.trace import Trace
 from netinverse.tensors import norm, scatter
 
@@ -28,7 +28,7 @@ class Walk:
 
     ratio: float = 0.5
     max_tries: int = 40
-    floor: float = 8e-4
+    floor: float = FLOOR
     noise_share: float = 0.5
     flat: float = 0.01
     still: float = 1e-3

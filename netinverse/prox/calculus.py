@@ -124,9 +124,6 @@ class Tilted:
     def conjugate(self, p: Tensor) -> Tensor:
         return self.function.conjugate(p + self.slope) - self.offset
 
-    def select(self, index: Tensor) -> Tilted:
-        return Tilted(self.function, self.slope[index], self.offset[index])
-
 
 def prox_conjugate(f: ProximalFunction, v: Tensor, step: Step = 1.0) -> Tensor:
     """prox_{step f^*}(v) = v - step prox_{f/step}(v/step), by Moreau's identity. Shapes: (batch, ...) -> (batch, ...).

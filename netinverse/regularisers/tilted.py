@@ -40,7 +40,7 @@ class TiltedRegulariser:
         return Tilted(self.regulariser.function, self.slope, self.offset)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.regulariser(x) - inner(self.slope, self.transform(tuple(x.shape[1:]))(x)) + self.offset
+        return self.function(self.transform(tuple(x.shape[1:]))(x))
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         self.regulariser.check_shape(shape)

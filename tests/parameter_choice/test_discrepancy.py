@@ -141,7 +141,10 @@ def test_a_sample_chooses_alone_as_in_the_batch() -> None:
 
 def test_the_tries_are_bounded_and_the_last_is_accurate() -> None:
     """A residual that ignores alpha half of the time closes no bracket."""
-    wild = lambda alpha, samples: 0.2 * (2 + torch.sin(1e4 * alpha))  # noqa: E731
+
+    def wild(alpha: Tensor, samples: Tensor) -> Tensor:
+        return 0.2 * (2 + torch.sin(1e4 * alpha))
+
     choice, recorder = choose(wild, [0.0001], [100.0], floor=0.0)
     assert len(recorder.asked) <= DiscrepancyPrinciple().max_tries
     assert choice.verdict[0] in (Status.SEARCH_LIMIT, Status.UNREACHABLE) and recorder.last(0)[1]
@@ -149,7 +152,9 @@ def test_the_tries_are_bounded_and_the_last_is_accurate() -> None:
 
 @pytest.mark.parametrize("place", [1e-3, 0.7, 40.0])
 def test_a_jump_across_the_noise_level_is_found_and_said_with_the_residual_below(place: float) -> None:
-    jump = lambda alpha, samples: torch.where(alpha > place, 5.0, 0.01) * (alpha / place) ** 0.3  # noqa: E731
+    def jump(alpha: Tensor, samples: Tensor) -> Tensor:
+        return torch.where(alpha > place, 5.0, 0.01) * (alpha / place) ** 0.3
+
     choice, recorder = choose(jump, [1.0], [100.0], 1.0, floor=0.0)
     assert choice.verdict == (Status.RESIDUAL_JUMPS,)
     assert 0.85 * place <= choice.alpha.item() <= place
@@ -199,7 +204,10 @@ def test_noise_above_the_residual_that_any_weight_leaves_ends_where_weight_no_lo
 @pytest.mark.parametrize("start", [1e-9, 1.0, 1e5])
 def test_a_start_where_the_residual_is_flat_is_left_behind(start: float) -> None:
     """Above alpha = 1 the residual is held at that of the regulariser's own minimiser: no reason to give up."""
-    residual: Residual = lambda alpha, samples: (100 * alpha).clamp(max=100.0, min=1e-3)  # noqa: E731
+
+    def residual(alpha: Tensor, samples: Tensor) -> Tensor:
+        return (100 * alpha).clamp(max=100.0, min=1e-3)
+
     choice, _ = choose(residual, [0.2], [1000.0], start, floor=0.0)
     assert choice.verdict == (Status.CONVERGED,)
     assert choice.alpha.item() == pytest.approx(RULE.aim * RULE.tau * 0.2 / 100, rel=0.02)

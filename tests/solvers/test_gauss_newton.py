@@ -19,7 +19,7 @@ from netinverse.problems import InverseProblem
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import Box, NonNegative
 from netinverse.regularisers import Regulariser, Sparsity, Tikhonov, TotalVariation
-from netinverse.solvers.convex import Convex
+from netinverse.solvers.convex import Convex, factorisable
 from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
 from netinverse.solvers.stationarity import ProximalGradientStep, fidelity_gradient, proximal_gradient_step
@@ -255,3 +255,26 @@ def test_a_warm_start_at_another_weight_keeps_the_point_and_recomputes_what_is_s
     warm = GaussNewton().init(lighter, state.x, state)
     assert torch.equal(warm.x, state.x) and torch.equal(warm.objective, lighter.objective(state.x))
     assert (warm.optimality == torch.inf).all() and not warm.stalled.any()
+
+
+def test_a_step_that_leaves_the_residual_settled_is_the_last() -> None:
+    problem = problem_of(layered(40, 30), TotalVariation())
+    start = torch.full((BATCH, *SHAPE), 0.5, dtype=F64)
+    solver = GaussNewton(settled=0.1)
+    found = solve(solver, problem, solver.init(problem, start), stop=relative_optimality(1e-12), max_steps=50)
+    assert found.status == (Status.STALLED,) * BATCH
+    for sample, steps in enumerate(found.steps.tolist()):
+        residuals = [state.residual[sample].item() for state in islice(iterates(solver, problem, start), steps + 1)]
+        changes = [abs(after - before) / before for before, after in pairwise(residuals)]
+        assert changes[-1] < 0.1 and all(change >= 0.1 for change in changes[:-1])
+
+
+def test_factorisation_is_for_small_dense_maps_and_functions_that_the_interior_point_method_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dense, start = layered(30), torch.zeros(BATCH, *SHAPE, dtype=F64)
+    assert factorisable(problem_of(dense, Sparsity(), affine=True), start) is None
+    problem = problem_of(dense, TotalVariation(), affine=True)
+    assert factorisable(problem, start) is not None
+    monkeypatch.setattr("netinverse.solvers.convex.FACTOR_LIMIT", 1e3)
+    assert factorisable(problem, start) is None
