@@ -57,13 +57,15 @@ class Path(Generic[S]):
     """Solves samples at weights, each from its own last solution, and remembers all that was tried: the ``SolveAt`` of a rule.
 
     The only object of a method that changes; it lives as long as one ``run``. ``alpha`` and ``codes`` are
-    those of each sample's last solve, ``steps`` those of all its solves. ``read(state, alpha)`` gives x, R(x) and p in dR(x).
+    those of each sample's last solve, ``steps`` those of all its solves; before the first one, ``alpha`` is any weight.
+    ``read(state, alpha)`` gives x, R(x) and p in dR(x).
     """
 
     problem: WeightedProblem
     quick: Accuracy[S]
     final: Accuracy[S]
-    state: S
+    start: Tensor
+    alpha: Tensor
     read: Callable[[S, Tensor], Solved]
     on_try: Callable[[Try], None] | None = None
     tried: list[Try] = field(default_factory=list)
@@ -71,10 +73,16 @@ class Path(Generic[S]):
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        batch = self.state.x.shape[0]
-        self.alpha = torch.full_like(self.state.objective, torch.nan)
-        self.codes = torch.full((batch,), -1, device=self.state.x.device)
-        self.steps = torch.zeros(batch, dtype=torch.long, device=self.state.x.device)
+        self.codes = torch.full_like(self.alpha, -1, dtype=torch.long)
+        self.steps = torch.zeros_like(self.codes)
+        self._state: S | None = None
+
+    @property
+    def state(self) -> S:
+        """The last solutions."""
+        if self._state is None:
+            self._state = self.quick.solver.init(self.problem.at(self.alpha), self.start)
+        return self._state
 
     def __call__(self, alpha: Tensor, samples: Tensor, *, final: bool, start: Tensor | None = None) -> Tensor:
         """Residuals ``(k,)`` of the solutions at ``alpha`` for ``samples``; the solutions themselves are in ``state``.
@@ -83,8 +91,12 @@ class Path(Generic[S]):
         """
         how = self.final if final else self.quick
         problem = self.problem.select(samples).at(alpha)
-        before = select(self.state, samples)
-        begun = how.solver.init(problem, before.x, before) if start is None else how.solver.init(problem, start)
+        first, self.alpha = self._state is None, self.alpha.index_copy(0, samples, alpha)
+        before = select(self.state, samples)  # begun at these very weights, if they are the first
+        if start is not None:
+            begun = how.solver.init(problem, start)
+        else:
+            begun = before if first else how.solver.init(problem, before.x, before)
 
         def record(number: int, index: Tensor, state: S) -> None:
             self.history.append(
@@ -102,8 +114,7 @@ class Path(Generic[S]):
         found = solve(
             how.solver, problem, begun, stop=relative_optimality(how.tolerance), max_steps=how.max_steps, on_step=record
         )
-        self.state = scatter(self.state, samples, found.state)
-        self.alpha = self.alpha.index_copy(0, samples, alpha)
+        self._state = scatter(self.state, samples, found.state)
         self.codes = self.codes.index_copy(0, samples, found.codes)
         self.steps = self.steps.index_add(0, samples, found.steps)
         self.tried.append(Try(samples, alpha, found.state.residual, found.state.objective))

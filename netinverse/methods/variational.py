@@ -61,7 +61,7 @@ class Variational:
         def solved(state: Any, alpha: Tensor) -> Solved:
             return Solved(state.x, problem.regulariser(state.x), adjoint(form.read(state, alpha)[0]))
 
-        path = Path(form.problem, form.quick, form.final, form.final.solver.init(form.problem, start), solved, on_try)
+        path = Path(form.problem, form.quick, form.final, start, problem.alpha, solved, on_try)
         choice = rule.choose(rule_problem, path)
         state = path.state
         dual, continuation = form.read(state, choice.alpha)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,15 +12,6 @@ from torch import Tensor
 from netinverse.checks import first_samples
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.tensors import inner, norm, per_sample
-
-
-@runtime_checkable
-class ConjugateProximal(Protocol):
-    """A function that knows the proximal map of its conjugate in closed form."""
-
-    def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
-        """prox_{step f^*}(p)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +119,11 @@ class Tilted:
 def prox_conjugate(f: ProximalFunction, v: Tensor, step: Step = 1.0) -> Tensor:
     """prox_{step f^*}(v) = v - step prox_{f/step}(v/step), by Moreau's identity. Shapes: (batch, ...) -> (batch, ...).
 
-    A function whose conjugate has a simpler proximal map of its own offers it as ``conjugate_prox``.
+    A function whose conjugate has a simpler proximal map of its own offers it as ``conjugate_prox(v, step)``.
     """
-    if isinstance(f, ConjugateProximal):
-        return f.conjugate_prox(v, step)
+    own: Callable[[Tensor, Step], Tensor] | None = getattr(f, "conjugate_prox", None)
+    if own is not None:
+        return own(v, step)
     steps = torch.as_tensor(step, dtype=v.dtype, device=v.device)
     broad = per_sample(steps, v)
     return v - broad * f.prox(v / broad, 1 / steps)

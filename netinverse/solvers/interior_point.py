@@ -60,7 +60,7 @@ class InteriorPoint:
 
     warm_up: PrimalDual = field(default_factory=PrimalDual)
     warm_up_steps: int = 20
-    first_gap: float = 0.2
+    first_gap: float = 0.05
     patience: int = 6
 
     @staticmethod
