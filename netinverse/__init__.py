@@ -1,5 +1,6 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
+from netinverse.checkpoints import CheckpointWarning as CheckpointWarning
 from netinverse.diagnostics.certificates import Certificate as Certificate
 from netinverse.diagnostics.conditioning import Conditioning as Conditioning
 from netinverse.diagnostics.conditioning import conditioning as conditioning

@@ -87,6 +87,9 @@ def invert(
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Certificate over objective at which a sample is done.")] = 1e-6,
     plot: Annotated[Path | None, typer.Option(help="Write a picture as well (.png, .pdf, .svg).", metavar="PICTURE")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep the work in this file; the same command goes on from it.", metavar="FILE")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
     """Reconstruct the inputs of MODEL from DATA and write them, with alpha, status and certificate, to OUT."""
@@ -105,6 +108,7 @@ def invert(
         rule=choose_rule(rule, alpha),
         tolerance=tolerance,
         progress=progress,
+        checkpoint=checkpoint,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     result.save(out)

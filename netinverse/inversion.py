@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from netinverse.arguments import check_constraint, check_objects, check_settings, shape_of
+from netinverse.checkpoints import Checkpoint
 from netinverse.checks import per_sample_values, require_finite, require_floating, require_shape
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.fidelities import Fidelity, default_fidelity
+from netinverse.fingerprint import fingerprint
 from netinverse.methods import Method, MethodResult, Step, Try, Variational
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network
 from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule, RuleProblem
@@ -50,6 +53,7 @@ def invert(
     tolerance: float = 1e-6,
     max_steps: int | None = None,
     progress: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
     seed: int = 0,
 ) -> Reconstruction:
     """x_alpha in argmin fidelity(F(x), y^delta) + alpha R(x) over the constraint, alpha from the rule; sample by sample.
@@ -58,6 +62,8 @@ def invert(
     data: (batch, ...), as the network returns it. input_shape: of one input, without the batch; not needed for a LiftedNetwork,
     a .pt2 or with ``start``. noise_level: ||y^delta - y||_2 per sample, absolute, a number or (batch,).
     tolerance: relative, certificate value over objective. max_steps: of the solver, at the chosen alpha.
+    checkpoint: a file to keep the work in, every few seconds. Called again with the same arguments, an interrupted ``invert``
+    goes on from there, to the answer it would have had, bit for bit on the same machine. A file of another solve is refused.
     start: (batch, *input_shape); by default the middle of the box with a little texture from ``seed``, zero without a box.
 
     The arithmetic is float64 whatever the dtype of the data: an ill-posed problem amplifies rounding, and a sample's result is
@@ -97,6 +103,12 @@ def invert(
         affine=_is_affine(working, fidelity),
     )
     x = problem.feasible(x)
+    method = Variational() if method is None else method
+    kept = None
+    if checkpoint is not None:
+        settings = fingerprint(regulariser, constraint, rule, method, fidelity, tolerance, max_steps, seed)
+        decisive = {"network": fingerprint(lifted), "data": fingerprint(data, given, x), "settings": settings}
+        kept = Checkpoint(Path(checkpoint), decisive)
     constant = is_constant(working, problem, x, seed)
     problem = problem.at(first_weight(problem, x))
     rule_problem = RuleProblem(left, norm(projected), problem.alpha, given, problem.affine)
@@ -104,8 +116,16 @@ def invert(
         result = _unmoved(problem, x)
     else:
         with bar(progress, len(x), "inverting") as on_try:
-            result = (Variational() if method is None else method).run(
-                working, problem, x, rule, rule_problem, tolerance=tolerance, max_steps=max_steps, on_try=on_try
+            result = method.run(
+                working,
+                problem,
+                x,
+                rule,
+                rule_problem,
+                tolerance=tolerance,
+                max_steps=max_steps,
+                on_try=on_try,
+                checkpoint=kept,
             )
         result = judged(result, problem, x, constant, projection.contradicted, seed)
     message = _message(regulariser, fidelity, rule, projection, tuple(x.shape[1:]))

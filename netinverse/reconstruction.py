@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from netinverse.archives import UNREADABLE, read_archive, write_archive
 from netinverse.checks import first_samples
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.solvers.status import Status
@@ -110,10 +108,6 @@ class Reconstruction:
             raise FileNotFoundError(
                 f"Reconstruction.save: the folder of {os.fspath(path)!r} does not exist, so nothing was written. Make it first."
             )
-        arrays: dict[str, np.ndarray[Any, Any]] = {}
-        dtypes: dict[str, str] = {}
-        for name, tensor in self._tensors().items():
-            arrays[name], dtypes[name] = _to_numpy(tensor)
         meta = {
             "format": FORMAT,
             "status": [s.name for s in self.status],
@@ -121,18 +115,8 @@ class Reconstruction:
             "meaning": self.certificate.meaning,
             "message": self.message,
             "seconds": self.seconds,
-            "dtypes": dtypes,
         }
-        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **arrays)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_archive(target, self._tensors(), meta)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Reconstruction:
@@ -140,13 +124,9 @@ class Reconstruction:
         if not Path(path).is_file():
             raise FileNotFoundError(f"Reconstruction.load: there is no file {os.fspath(path)!r}. Check the path.")
         try:
-            if not zipfile.is_zipfile(path):
-                raise ValueError("it is no .npz archive")
-            with np.load(path, allow_pickle=False) as archive:
-                meta = json.loads(archive["meta"].tobytes())
-                if meta["format"] != FORMAT:
-                    raise ValueError(f"format {meta['format']!r}")
-                tensors = {name: _to_torch(archive[name], dtype) for name, dtype in meta["dtypes"].items()}
+            tensors, meta = read_archive(Path(path))
+            if meta["format"] != FORMAT:
+                raise ValueError(f"format {meta['format']!r}")
             parts = {t: {n.split("/", 1)[1]: v for n, v in tensors.items() if n.startswith(f"{t}/")} for t in _TABLES}
             return cls(
                 status=tuple(Status[s] for s in meta["status"]),
@@ -156,7 +136,7 @@ class Reconstruction:
                 **{name: tensors.get(name) for name in _TENSORS},  # type: ignore[arg-type]
                 **parts,  # type: ignore[arg-type]
             )
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise ValueError(
                 f"Reconstruction.load: {os.fspath(path)!r} is no complete file of Reconstruction.save ({error}). "
                 f"Save the result again; a network (.pt2) or an array (.npy) is not a result."
@@ -181,16 +161,3 @@ def _table(columns: Mapping[str, Tensor], names: tuple[str, ...]) -> pd.DataFram
     return pd.DataFrame({n: columns[n].detach().cpu().numpy() if n in columns else np.zeros(0) for n in names}).astype(
         {n: np.int64 for n in names if n in ("sample", "step")}
     )
-
-
-def _to_numpy(tensor: Tensor) -> tuple[np.ndarray[Any, Any], str]:
-    """An array with the tensor's bits, and the name of its dtype. numpy has no bfloat16, so its bits go as integers."""
-    dense = tensor.detach().cpu().contiguous()
-    dtype = str(dense.dtype).removeprefix("torch.")
-    return (dense.view(torch.int16) if dense.dtype is torch.bfloat16 else dense).numpy(), dtype
-
-
-def _to_torch(array: np.ndarray[Any, Any], dtype: str) -> Tensor:
-    tensor = torch.from_numpy(np.array(array))
-    wanted = getattr(torch, dtype)
-    return tensor.view(wanted) if wanted is torch.bfloat16 else tensor.to(wanted)

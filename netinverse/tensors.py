@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -86,6 +86,22 @@ def scatter(old: T, index: Tensor, new: T) -> T:
         return out
 
     return _map(put, old, new)
+
+
+def flatten(tree: object) -> list[Tensor]:
+    """Every tensor of a dataclass or tuple of tensors, in order."""
+    found: list[Tensor] = []
+    _map(lambda t: found.append(t) or t, tree)  # type: ignore[func-returns-value]
+    return found
+
+
+def unflatten(like: T, tensors: Sequence[Tensor]) -> T:
+    """``like`` with its tensors replaced by these, in order; shapes may differ."""
+    rest = iter(tensors)
+    built = _map(lambda t: next(rest), like)
+    if next(rest, None) is not None:
+        raise ValueError("there are more tensors than places for them")
+    return built
 
 
 def _map(function: Callable[..., Tensor], tree: T, *others: T) -> T:

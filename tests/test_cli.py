@@ -54,6 +54,16 @@ def run(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     return lambda line: cli.main(line.split())
 
 
+def test_invert_goes_on_from_its_checkpoint(run: Callable[[str], int], files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netinverse.checkpoints.EVERY", 0.0)
+    line = "invert model.pt2 data.npy -o out/kept.npz --noise-level 0.05 --checkpoint work.npz --no-progress"
+    assert run(line) == 0 and (files / "work.npz").exists()
+    first = ni.Reconstruction.load(files / "out" / "kept.npz")
+    assert run(line) == 0
+    assert torch.equal(ni.Reconstruction.load(files / "out" / "kept.npz").x, first.x)
+    assert run(f"{line} --regulariser l1") == 2
+
+
 def test_invert_writes_the_reconstruction_that_python_computes(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
     assert run("invert model.pt2 data.npy -o out/result.npz --noise-level 0.05 --regulariser tikhonov --no-progress") == 0
     found = ni.Reconstruction.load(files / "out" / "result.npz")

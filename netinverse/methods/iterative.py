@@ -11,7 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from netinverse.checkpoints import Checkpoint
 from netinverse.diagnostics.certificates import Certificate
+from netinverse.methods.memory import Memory, packed_loop, packed_steps, unpacked_loop, unpacked_steps
 from netinverse.methods.method import MethodResult, Step, Try
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.composition import Rule
@@ -19,7 +21,7 @@ from netinverse.parameter_choice.rule import FLOOR, ParameterRule, RuleProblem
 from netinverse.parameter_choice.trace import Trace, at_index
 from netinverse.problems import InverseProblem
 from netinverse.protocols import SolverState
-from netinverse.solvers.iterate import DIVERGED, INFINITE_START, STALLED, solve, status_of
+from netinverse.solvers.iterate import DIVERGED, INFINITE_START, STALLED, Loop, solve, status_of
 from netinverse.solvers.status import Status
 
 
@@ -83,21 +85,23 @@ class IterativeMethod(ABC):
         tolerance: float,
         max_steps: int | None,
         on_try: Callable[[Try], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> MethodResult:
         """Iterate until the residual is below what the rule reads, and return the iterate that it picks, sample by sample."""
         assert isinstance(rule, Rule)
         problem = self.weighted(problem)
         noise, level = _levels(rule, rule_problem)
-        journal = _Journal(on_try)
         watching = _Watching(self.solver(problem, tolerance), level)
         begun = watching.init(problem, start)
+        journal = _Journal(on_try, checkpoint, start.device)
         found = solve(
             watching,
             problem,
-            begun,
+            journal.interrupted(begun) or begun,
             stop=lambda watched: (watched.number > 0) & (watched.state.residual <= watched.level),
             max_steps=self.max_iterations if max_steps is None else max_steps,
             on_step=journal.record,
+            on_loop=journal.keep,
         )
         columns = {name: journal.column(name, getattr(begun.state, name)) for name in _READ}
         penalty = torch.stack([problem.regulariser(x) for x in columns["x"]])
@@ -174,16 +178,34 @@ class _Watching(Generic[S]):
         return replace(watched, state=self.solver.step(problem, watched.state), number=watched.number + 1)
 
 
+_ARRAYS = ("x", "subgradient")
 _READ = ("alpha", "residual", "objective", "optimality", "x", "subgradient")
 
 
 class _Journal:
-    """The iterates as they come, of those samples that are still running."""
+    """The iterates as they come, of those samples that are still running, and the checkpoint that keeps them."""
 
-    def __init__(self, on_try: Callable[[Try], None] | None) -> None:
-        self.steps: list[Step] = []
-        self._arrays: list[dict[str, Tensor]] = []
+    def __init__(self, on_try: Callable[[Try], None] | None, checkpoint: Checkpoint | None, device: torch.device) -> None:
+        self._memory = Memory(checkpoint, device)
+        found = self._memory.found or {}
+        self.steps = unpacked_steps(found)
+        lengths = [len(step.samples) for step in self.steps]
+        parts = {name: torch.split(found[name], lengths) for name in _ARRAYS} if self.steps else {}
+        self._arrays = [dict(zip(parts, each, strict=True)) for each in zip(*parts.values(), strict=True)]
         self._on_try, self._began = on_try, time.perf_counter()
+
+    def interrupted(self, begun: _Watched[S]) -> Loop[_Watched[S]] | None:
+        """Where the checkpoint ends; ``begun`` gives the form of a state."""
+        return unpacked_loop(self._memory.found or {}, begun)
+
+    def keep(self, loop: Loop[Any]) -> None:
+        self._memory.keep(
+            lambda: {
+                **packed_loop(loop),
+                **packed_steps(self.steps),
+                **{name: torch.cat([arrays[name] for arrays in self._arrays]) for name in _ARRAYS},
+            }
+        )
 
     def record(self, number: int, samples: Tensor, watched: _Watched[Any]) -> None:
         state = watched.state

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from netinverse.checkpoints import Checkpoint
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
@@ -68,4 +69,5 @@ class Method(Protocol):
         tolerance: float,
         max_steps: int | None,
         on_try: Callable[[Try], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> MethodResult: ...

@@ -10,10 +10,12 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from netinverse.checkpoints import Checkpoint
+from netinverse.methods.memory import Memory, packed, packed_loop, packed_steps, unpacked, unpacked_loop, unpacked_steps
 from netinverse.methods.method import Step, Try
 from netinverse.parameter_choice.rule import Solved
 from netinverse.protocols import SolverState
-from netinverse.solvers.iterate import relative_optimality, solve
+from netinverse.solvers.iterate import Loop, relative_optimality, solve
 from netinverse.tensors import scatter, select
 
 
@@ -58,7 +60,7 @@ class Path(Generic[S]):
 
     The only object of a method that changes; it lives as long as one ``run``. ``alpha`` and ``codes`` are
     those of each sample's last solve, ``steps`` those of all its solves; before the first one, ``alpha`` is any weight.
-    ``read(state, alpha)`` gives x, R(x) and p in dR(x).
+    ``read(state, alpha)`` gives x, R(x) and p in dR(x). With a ``checkpoint`` it goes on where an interrupted one was.
     """
 
     problem: WeightedProblem
@@ -68,6 +70,7 @@ class Path(Generic[S]):
     alpha: Tensor
     read: Callable[[S, Tensor], Solved]
     on_try: Callable[[Try], None] | None = None
+    checkpoint: Checkpoint | None = None
     tried: list[Try] = field(default_factory=list)
     history: list[Step] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
@@ -76,6 +79,13 @@ class Path(Generic[S]):
         self.codes = torch.full_like(self.alpha, -1, dtype=torch.long)
         self.steps = torch.zeros_like(self.codes)
         self._state: S | None = None
+        self._interrupted: Loop[S] | None = None
+        self._memory = Memory(self.checkpoint, self.start.device)
+        if (found := self._memory.found) is not None:
+            self._state = unpacked(found, "state", self.state)
+            self.alpha, self.codes, self.steps = (found[name] for name in ("alpha", "codes", "steps"))
+            self.history = unpacked_steps(found)
+            self._interrupted = unpacked_loop(found, self._state)
 
     @property
     def state(self) -> S:
@@ -89,39 +99,56 @@ class Path(Generic[S]):
 
         Begun at the last solutions with their duals, or afresh at ``start``.
         """
-        how = self.final if final else self.quick
+        residual, objective = self._memory.answer(lambda: self._solve(alpha, samples, self.final if final else self.quick, start))
+        self.tried.append(Try(samples, alpha, residual, objective))
+        if self.on_try is not None:
+            self.on_try(self.tried[-1])
+        return residual
+
+    def solved(self, samples: Tensor) -> Solved:
+        """The last solutions of ``samples``."""
+
+        def read() -> tuple[Tensor, ...]:
+            found = self.read(select(self.state, samples), self.alpha[samples])
+            return found.x, found.penalty, found.subgradient
+
+        return Solved(*self._memory.answer(read))
+
+    def _solve(self, alpha: Tensor, samples: Tensor, how: Accuracy[S], start: Tensor | None) -> tuple[Tensor, Tensor]:
         problem = self.problem.select(samples).at(alpha)
-        first, self.alpha = self._state is None, self.alpha.index_copy(0, samples, alpha)
-        before = select(self.state, samples)  # begun at these very weights, if they are the first
-        if start is not None:
-            begun = how.solver.init(problem, start)
-        else:
-            begun = before if first else how.solver.init(problem, before.x, before)
 
         def record(number: int, index: Tensor, state: S) -> None:
+            seconds = time.perf_counter() - self.started
             self.history.append(
-                Step(
-                    samples=samples[index],
-                    alpha=alpha[index],
-                    number=number,
-                    objective=state.objective,
-                    optimality=state.optimality,
-                    residual=state.residual,
-                    seconds=time.perf_counter() - self.started,
-                )
+                Step(samples[index], alpha[index], number, state.objective, state.optimality, state.residual, seconds)
             )
 
         found = solve(
-            how.solver, problem, begun, stop=relative_optimality(how.tolerance), max_steps=how.max_steps, on_step=record
+            how.solver,
+            problem,
+            self._begun(problem, alpha, samples, how, start),
+            stop=relative_optimality(how.tolerance),
+            max_steps=how.max_steps,
+            on_step=record,
+            on_loop=lambda loop: self._memory.keep(lambda: {**self._packed(), **packed_loop(loop)}),
         )
         self._state = scatter(self.state, samples, found.state)
         self.codes = self.codes.index_copy(0, samples, found.codes)
         self.steps = self.steps.index_add(0, samples, found.steps)
-        self.tried.append(Try(samples, alpha, found.state.residual, found.state.objective))
-        if self.on_try is not None:
-            self.on_try(self.tried[-1])
-        return found.state.residual
+        return found.state.residual, found.state.objective
 
-    def solved(self, samples: Tensor) -> Solved:
-        """The last solutions of ``samples``."""
-        return self.read(select(self.state, samples), self.alpha[samples])
+    def _begun(
+        self, problem: WeightedProblem, alpha: Tensor, samples: Tensor, how: Accuracy[S], start: Tensor | None
+    ) -> S | Loop[S]:
+        if self._interrupted is not None:
+            loop, self._interrupted = self._interrupted, None
+            return loop
+        first, self.alpha = self._state is None, self.alpha.index_copy(0, samples, alpha)
+        before = select(self.state, samples)  # begun at these very weights, if they are the first
+        if start is not None:
+            return how.solver.init(problem, start)
+        return before if first else how.solver.init(problem, before.x, before)
+
+    def _packed(self) -> dict[str, Tensor]:
+        own = {"alpha": self.alpha, "codes": self.codes, "steps": self.steps}
+        return {**own, **packed("state", self.state), **packed_steps(self.history)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from netinverse.checkpoints import Checkpoint
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.methods.method import MethodResult, Try
 from netinverse.methods.path import Accuracy, Path, WeightedProblem
@@ -54,6 +55,7 @@ class Variational:
         tolerance: float,
         max_steps: int | None,
         on_try: Callable[[Try], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> MethodResult:
         form = (_lifted if self.formulation == "lifted" else _reduced)(network, problem, start, tolerance, max_steps)
         adjoint = problem.regulariser.transform(tuple(start.shape[1:])).adjoint
@@ -61,7 +63,7 @@ class Variational:
         def solved(state: Any, alpha: Tensor) -> Solved:
             return Solved(state.x, problem.regulariser(state.x), adjoint(form.read(state, alpha)[0]))
 
-        path = Path(form.problem, form.quick, form.final, start, problem.alpha, solved, on_try)
+        path = Path(form.problem, form.quick, form.final, start, problem.alpha, solved, on_try, checkpoint)
         choice = rule.choose(rule_problem, path)
         state = path.state
         dual, continuation = form.read(state, choice.alpha)

@@ -42,6 +42,21 @@ class Solution(Generic[S]):
         return tuple(map(status_of, self.codes.tolist()))
 
 
+@dataclass(frozen=True)
+class Loop(Generic[S]):
+    """Where ``solve`` stands after ``number`` steps: the samples ``index`` still in the batch, which of them are ``running``,
+    their state, and how the others ended. Enough to go on as if nothing had happened.
+    """
+
+    number: int
+    state: S
+    index: Tensor
+    running: Tensor
+    final: S
+    codes: Tensor
+    steps: Tensor
+
+
 def relative_optimality(tolerance: float) -> Callable[[Any], Tensor]:
     """Stop where what is left to gain is at most ``tolerance`` times the objective, and the objective is finite."""
     return lambda state: torch.isfinite(state.objective) & (state.optimality <= tolerance * state.objective.abs())
@@ -58,25 +73,26 @@ def iterates(solver: Solver[Any, S], problem: Any, x: Tensor) -> Iterator[S]:
 def solve(
     solver: Solver[Any, S],
     problem: Any,
-    state: S,
+    state: S | Loop[S],
     *,
     stop: Callable[[S], Tensor],
     max_steps: int,
     on_step: Callable[[int, Tensor, S], None] | None = None,
+    on_loop: Callable[[Loop[S]], None] | None = None,
 ) -> Solution[S]:
     """Step until ``stop(state)`` holds, sample by sample.
 
     A sample that stops keeps the state it stopped with, whatever the others do; where the problem can ``select`` samples,
     finished ones leave the batch once half of it is done. A sample whose objective becomes NaN or infinite ends with its last
     finite state and status DIVERGED; one whose objective is so at the start ends there, with INFINITE_START.
-    ``on_step(step, samples, state)`` sees the samples that are still running.
+    ``on_step(step, samples, state)`` sees the samples that are still running, ``on_loop`` all that is needed to go on: given
+    as ``state``, it does.
     """
-    batch = state.x.shape[0]
-    device = state.x.device
-    codes = torch.full((batch,), RUNNING, device=device)
-    steps = torch.zeros(batch, dtype=torch.long, device=device)
-    final, index, running = state, torch.arange(batch, device=device), torch.ones(batch, dtype=torch.bool, device=device)
-    for step in range(max_steps + 1):
+    loop = state if isinstance(state, Loop) else _begun(state)
+    state, final, index, running, codes, steps = loop.state, loop.final, loop.index, loop.running, loop.codes, loop.steps
+    if len(index) < len(codes):
+        problem = problem.select(index)
+    for step in range(loop.number, max_steps + 1):
         codes_now = torch.full_like(codes[index], RUNNING)
         codes_now[state.stalled] = STALLED
         codes_now[stop(state)] = CONVERGED
@@ -104,4 +120,19 @@ def solve(
             running = running & ~lost
         if on_step is not None:
             on_step(step + 1, index[running], select(state, running.nonzero().flatten()))
+        if on_loop is not None:
+            on_loop(Loop(step + 1, state, index, running, final, codes, steps))
     return Solution(final, codes, steps)
+
+
+def _begun(state: S) -> Loop[S]:
+    batch, device = state.x.shape[0], state.x.device
+    return Loop(
+        number=0,
+        state=state,
+        index=torch.arange(batch, device=device),
+        running=torch.ones(batch, dtype=torch.bool, device=device),
+        final=state,
+        codes=torch.full((batch,), RUNNING, device=device),
+        steps=torch.zeros(batch, dtype=torch.long, device=device),
+    )

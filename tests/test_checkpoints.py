@@ -1,0 +1,213 @@
+"""An interrupted ``invert`` goes on from its checkpoint to the same answer, and no checkpoint can do harm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netinverse as ni
+from netinverse import checkpoints
+from netinverse.checkpoints import Checkpoint, CheckpointWarning
+from netinverse.fingerprint import fingerprint
+
+F64 = torch.float64
+
+
+class Interrupted(Exception):
+    """What stands for a lost process inside one."""
+
+
+def network(deep: bool) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Flatten(), nn.Linear(64, 40), nn.ReLU(), *([nn.Linear(40, 40), nn.ReLU()] if deep else [])]
+        return nn.Sequential(*layers).double().eval().requires_grad_(False)
+
+
+def data(model: nn.Module) -> tuple[Tensor, Tensor]:
+    truth = torch.zeros(3, 1, 8, 8, dtype=F64)
+    truth[0, :, 2:6, 3:7], truth[1, :, 1:5, 2:8], truth[2, :, 0:3, :] = 0.8, 0.5, 0.3
+    noisy: tuple[Tensor, Tensor] = ni.add_noise(model(truth), relative=0.02, seed=0)
+    return noisy
+
+
+CASES: dict[str, tuple[bool, dict[str, Any]]] = {
+    "interior point": (False, {}),
+    "primal-dual": (False, {"regulariser": ni.Sparsity(), "rule": ni.Fixed(0.05), "tolerance": 1e-6}),
+    "Gauss-Newton": (True, {"constraint": ni.Box(0.0, 1.0)}),
+    "lifted": (True, {"method": ni.Variational("lifted"), "rule": ni.Fixed(0.003), "tolerance": 1e-4}),
+    "walk": (False, {"rule": ni.QuasiOptimality() | ni.DiscrepancyPrinciple()}),
+    "Bregman iteration": (True, {"method": ni.BregmanIteration()}),
+    "Landweber": (True, {"method": ni.Landweber(100)}),
+    "Levenberg-Marquardt": (True, {"method": ni.LevenbergMarquardt()}),
+}
+
+
+@pytest.mark.filterwarnings("ignore::netinverse.RuleWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_interrupted_anywhere_it_ends_with_the_same_bits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    deep, arguments = CASES[name]
+    model = network(deep)
+    y, level = data(model)
+    arguments = {"input_shape": (1, 8, 8), "noise_level": level, "tolerance": 1e-2, **arguments}
+    whole = ni.invert(model, y, **arguments)
+
+    saves = 0
+    save = Checkpoint.save
+
+    def counting(self: Checkpoint, tensors: Any) -> None:
+        nonlocal saves
+        save(self, tensors)
+        saves += 1
+        self._next = 0.0
+        if saves in stops:
+            raise Interrupted
+
+    monkeypatch.setattr(Checkpoint, "save", counting)
+    stops: set[int] = set()
+    ni.invert(model, y, checkpoint=tmp_path / "counted.npz", **arguments)
+    total, saves = saves, 0
+    assert total >= 5
+    path = tmp_path / "work.npz"
+    stops = {1, total // 2, total}
+    for _ in range(len(stops)):
+        with pytest.raises(Interrupted):
+            ni.invert(model, y, checkpoint=path, **arguments)
+    stops = set()
+    resumed = ni.invert(model, y, checkpoint=path, **arguments)
+    assert torch.equal(resumed.x, whole.x) and torch.equal(resumed.alpha, whole.alpha) and resumed.status == whole.status
+    assert torch.equal(resumed.steps, whole.steps)
+    np.testing.assert_array_equal(resumed.certificate.value.numpy(), whole.certificate.value.numpy())
+    for table in ("tried", "history"):
+        a, b = (getattr(result, table).drop(columns="seconds", errors="ignore") for result in (resumed, whole))
+        np.testing.assert_array_equal(a.to_numpy(), b.to_numpy())
+    again = ni.invert(model, y, checkpoint=path, **arguments)  # what is finished is found again
+    assert torch.equal(again.x, whole.x)
+
+
+SCRIPT = """
+import sys, torch
+import netinverse as ni
+from netinverse import checkpoints
+from tests.test_checkpoints import data, network
+checkpoints.EVERY = 0.01
+model = network(True)
+y, level = data(model)
+result = ni.invert(model, y, input_shape=(1, 8, 8), noise_level=level, tolerance=1e-2, checkpoint=sys.argv[1])
+result.save(sys.argv[2])
+"""
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    model = network(True)
+    y, level = data(model)
+    whole = ni.invert(model, y, input_shape=(1, 8, 8), noise_level=level, tolerance=1e-2)
+    path, out = tmp_path / "work.npz", tmp_path / "result.npz"
+    command = [sys.executable, "-c", SCRIPT, str(path), str(out)]
+    kills = 0
+    for _ in range(30):
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while process.poll() is None and kills < 3:
+            # Killed once it has written something new, wherever it then is.
+            if path.exists() and path.stat().st_mtime_ns != before:
+                time.sleep(0.02 * kills)
+                process.kill()
+                kills += 1
+                break
+            time.sleep(0.002)
+        if process.wait() == 0:
+            break
+    assert kills == 3 and out.exists()
+    assert torch.equal(ni.Reconstruction.load(out).x, whole.x)
+
+
+def solve(path: Path, y: Tensor | None = None, **arguments: Any) -> ni.Reconstruction:
+    model = network(False)
+    found, level = data(model)
+    settings = {"input_shape": (1, 8, 8), "noise_level": level, "tolerance": 1e-3, **arguments}
+    return ni.invert(model, found if y is None else y, checkpoint=path, **settings)
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    path = tmp_path / "work.npz"
+    solve(path)
+    assert path.exists() and [file.name for file in tmp_path.iterdir()] == ["work.npz"]
+    return path
+
+
+def test_a_checkpoint_of_another_solve_is_refused(written: Path) -> None:
+    before = written.read_bytes()
+    y, _ = data(network(False))
+    with pytest.raises(ValueError, match=r"belongs to another solve: its data differ.*another path"):
+        solve(written, y + 0.1)
+    with pytest.raises(ValueError, match="its settings differ"):
+        solve(written, regulariser=ni.Tikhonov())
+    with pytest.raises(ValueError, match="its network and its data differ"):
+        model = network(True)
+        found, level = data(model)
+        ni.invert(model, found, input_shape=(1, 8, 8), noise_level=level, tolerance=1e-3, checkpoint=written)
+    assert written.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other archive", "result"])
+def test_a_damaged_or_foreign_file_is_one_clear_error(damage: str, written: Path) -> None:
+    whole = written.read_bytes()
+    if damage == "cut":
+        written.write_bytes(whole[: len(whole) // 2])
+    elif damage == "other archive":
+        np.savez(written, x=np.zeros(3))
+    elif damage == "result":
+        solve(written.with_name("b.npz")).save(written)
+    else:
+        written.write_bytes(b"" if damage == "empty" else b"no archive")
+    with pytest.raises(ValueError, match=r"no checkpoint that can be resumed \(.*Delete the file"):
+        solve(written)
+
+
+def test_a_folder_that_does_not_exist_is_said_before_anything_is_computed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="folder of the checkpoint"):
+        solve(tmp_path / "nowhere" / "work.npz")
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    monkeypatch.setattr("netinverse.archives.np.savez", full)
+    with pytest.warns(CheckpointWarning, match="could not be written.*No space left") as caught:
+        result = solve(tmp_path / "work.npz")
+    assert result.converged and len(caught) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_fingerprints_tell_values_apart_and_nothing_else() -> None:
+    assert fingerprint(ni.Fixed(torch.tensor([1.0]))) == fingerprint(ni.Fixed(torch.tensor([1.0])))
+    kinds = [
+        ni.Fixed(torch.tensor([1.0])),
+        ni.Fixed(torch.tensor([1.0 + 1e-7])),
+        ni.Fixed(torch.tensor([1.0], dtype=F64)),
+        ni.Fixed(1.0),
+        ni.TotalVariation(),
+        ni.TotalVariation(isotropic=False),
+        ni.Box(0.0, 1.0),
+        ni.Box(0.0, 2.0),
+        network(True),
+        network(False),
+        None,
+        (1, 2),
+        (12,),
+        {"a": 1},
+    ]
+    assert len({fingerprint(kind) for kind in kinds}) == len(kinds)
