@@ -15,7 +15,7 @@ from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
 from netinverse.tensors import norm
 
-FACTOR_LIMIT = 1e10
+FACTOR_LIMIT = 2e11
 """Products of one Newton step: some seconds of one core."""
 
 
