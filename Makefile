@@ -8,13 +8,14 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint format docs experiments clean
+.PHONY: help demo test test-all lint format docs experiments benchmarks clean
 
 help:
 	@echo "make demo         reconstruct handwritten digits from the noisy codes of a trained encoder"
 	@echo "make test         the quick tests            make test-all     all tests"
 	@echo "make lint         ruff and mypy              make format       let ruff format the code"
 	@echo "make docs         the pages, in docs/_build  make experiments  every script of experiments/ (SIZE=full or smoke)"
+	@echo "make benchmarks   seconds beside those of other libraries, in a set-up of their own (an hour; SIZE=smoke a minute or two)"
 	@echo "make clean        remove the build products, the set-up included"
 
 # One stamp for what the demo needs and one for what a developer needs; each is redone when the pins or the project change.
@@ -52,9 +53,16 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# A set-up of its own: ODL and pytest do not go together.
+benchmarks: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "netinverse needs Python 3.11 or newer, but none was found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(VENV)-benchmarks/bin/python || $(PYTHON) -m venv $(VENV)-benchmarks
+	@$(VENV)-benchmarks/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[experiments,benchmarks]"
+	$(VENV)-benchmarks/bin/python -m experiments.benchmarks --size $(SIZE)
+
 experiments: $(VENV)/.installed-demo
 	$(RUN) -m experiments --size $(SIZE)
 
 clean:
-	rm -rf $(VENV) build dist out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
