@@ -42,4 +42,4 @@ def first_weight(problem: InverseProblem, x: Tensor) -> Tensor:
     gradient = derivative.adjoint(problem.term.gradient(value))
     scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x.shape[1:].numel() ** 0.5
     weight = 0.4 * norm(gradient) / scale
-    return torch.where(weight > 0, weight, torch.ones_like(weight))
+    return torch.where((weight > 0) & torch.isfinite(weight), weight, torch.ones_like(weight))

@@ -537,3 +537,40 @@ def test_max_steps_is_kept_and_said() -> None:
     assert torch.isfinite(result.certificate.value).all()
     with pytest.raises(RuntimeError, match=r"STEP_LIMIT.*Raise max_steps or the tolerance"):
         result.require_converged()
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e308])
+@pytest.mark.parametrize("rule", [None, ni.Fixed(0.1)], ids=["search", "fixed"])
+def test_weights_too_large_for_any_norm_end_in_a_status(factor: float, rule: ni.Fixed | None) -> None:
+    model = single()
+    data = model(torch.ones(2, 8, dtype=F64)).detach()
+    with torch.no_grad():
+        model[0].weight.mul_(factor)
+    result = ni.invert(model, data, input_shape=(8,), noise_level=None if rule else 0.1, rule=rule)
+    assert set(result.status) <= {ni.Status.DIVERGED, ni.Status.INFINITE_START} and torch.isfinite(result.x).all()
+
+
+def test_data_too_large_for_their_square_cost_their_own_sample_alone() -> None:
+    model = single()
+    data = model(torch.ones(2, 8, dtype=F64)).detach() + 0.01
+    alone = ni.invert(model, data[:1], input_shape=(8,), noise_level=0.1)
+    data[1] *= 1e300
+    result = ni.invert(model, data, input_shape=(8,), noise_level=0.1)
+    assert result.status == (alone.status[0], ni.Status.INFINITE_START) and torch.equal(result.x[:1], alone.x)
+
+
+class RootOfNegative(nn.Module):
+    """NaN wherever the activation is below 0.1, the start included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = single()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sqrt(self.layer(x) - 0.1)
+
+
+def test_a_network_that_is_nan_at_the_start_is_said_to_be_so() -> None:
+    result = ni.invert(RootOfNegative().eval(), torch.ones(2, 12, dtype=F64), input_shape=(8,), noise_level=0.1)
+    assert result.status == (ni.Status.INFINITE_START,) * 2 and len(result.tried) == 2
+    assert torch.isfinite(result.x).all()

@@ -19,7 +19,7 @@ from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
 from netinverse.solvers.convex import Convex, ConvexState, factorisable
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
 from netinverse.solvers.interior_point import InteriorPoint
-from netinverse.solvers.iterate import CONVERGED, status_of
+from netinverse.solvers.iterate import status_of
 from netinverse.solvers.status import Status
 from netinverse.tensors import per_sample
 
@@ -157,5 +157,10 @@ def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
 
 
 def _joint_status(verdict: Status, code: int) -> Status:
-    """The rule's objection comes first; a met rule still needs a solution that meets its tolerance."""
-    return verdict if verdict is not Status.CONVERGED or code == CONVERGED else status_of(code)
+    """Without a finite objective there is nothing to judge. Else the rule's objection comes first, and a met rule still needs a
+    solution that meets its tolerance.
+    """
+    solved = status_of(code)
+    if solved in (Status.DIVERGED, Status.INFINITE_START):
+        return solved
+    return verdict if verdict is not Status.CONVERGED else solved

@@ -128,6 +128,8 @@ class DiscrepancyPrinciple(Rule):
                     judged = (
                         self._judge_accurate(part, residual, last=left == 1) if accurate else self._judge_quick(part, residual)
                     )
+                    # What cannot be evaluated cannot be searched; the solver's status says what happened.
+                    judged = replace(judged, done=judged.done | ~torch.isfinite(residual))
                     search = scatter(search, samples, judged)
         return ParameterChoice(solved, tuple(_VERDICT[end] for end in search.end.tolist()))
 

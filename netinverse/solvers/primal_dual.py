@@ -65,6 +65,14 @@ class PrimalDual:
         primal_weight: Tensor | None = None,
     ) -> PrimalDualState:
         """Start at x; ``duals`` and ``primal_weight`` of a related problem warm-start the method."""
+        for term in problem.terms:
+            missing = [name for name in ("prox", "conjugate") if not callable(getattr(term.function, name, None))]
+            if missing:
+                raise TypeError(
+                    f"PrimalDual: the function {type(term.function).__name__} of a term has no {' and no '.join(missing)}, so it "
+                    f"can neither be stepped on nor be certified. Each term has to be a convex function with both, such as "
+                    f"ni.L1(), behind a linear map."
+                )
         x = problem.feasible(x)
         if duals is None:
             duals = tuple(torch.zeros_like(term.image(x)) for term in problem.terms)

@@ -240,3 +240,13 @@ def test_duals_of_the_answer_save_steps_and_wild_duals_do_no_harm() -> None:
         assert torch.isfinite(start.objective).all()
         again = solve(PrimalDual(), problem, start, stop=relative_optimality(1e-5), max_steps=800)
         assert again.status == (Status.CONVERGED,) * BATCH and (again.steps < limit).all()
+
+
+def test_a_term_without_a_proximal_map_is_refused() -> None:
+    class Concave:
+        def __call__(self, x: Tensor) -> Tensor:
+            return -x.square().sum(1)
+
+    problem = CompositeProblem((Term(Concave(), Identity(), torch.ones(2)),), None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="PrimalDual: the function Concave of a term has no prox and no conjugate"):
+        PrimalDual().init(problem, torch.zeros(2, 3))
