@@ -6,9 +6,7 @@ from pathlib import Path
 project = "netinverse"
 author = "The netinverse authors"
 copyright = f"2026, {author}"
-release = re.findall(r'^__version__ = "(.*)"$', (Path(__file__).parents[1] / "netinverse/__init__.py").read_text("utf-8"), re.M)[
-    0
-]
+release = re.findall(r'^__version__ = "(.*)"$', (Path(__file__).parents[1] / "netinverse/version.py").read_text("utf-8"), re.M)[0]
 version = release
 
 extensions = ["myst_parser", "sphinx.ext.mathjax"]

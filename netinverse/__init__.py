@@ -59,8 +59,13 @@ from netinverse.regularisers import Tikhonov as Tikhonov
 from netinverse.regularisers import TotalVariation as TotalVariation
 from netinverse.regularisers import WaveletSparsity as WaveletSparsity
 from netinverse.solvers.status import Status as Status
-
-__version__ = "0.1.0"
+from netinverse.studies import InvertedDataSet as InvertedDataSet
+from netinverse.studies import Rate as Rate
+from netinverse.studies import Study as Study
+from netinverse.studies import convergence_study as convergence_study
+from netinverse.studies import invert_data_set as invert_data_set
+from netinverse.studies import stability_study as stability_study
+from netinverse.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""``netinverse invert | inspect | experiment``. Bad input ends with exit code 2 and one line on stderr."""
+"""``netinverse invert | inspect | study | experiment``. Bad input ends with exit code 2 and one line on stderr."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+studies = typer.Typer(help="Error against noise, for known inputs: stability, rates.", no_args_is_help=True)
+app.add_typer(studies, name="study")
+
 
 class Regulariser(StrEnum):
     tv = "tv"
@@ -36,6 +39,15 @@ class Regulariser(StrEnum):
 class Rule(StrEnum):
     discrepancy = "discrepancy"
     fixed = "fixed"
+
+
+class StudyRule(StrEnum):
+    discrepancy = "discrepancy"
+    a_priori = "a-priori"
+    lepskii = "lepskii"
+    quasi_optimality = "quasi-optimality"
+    l_curve = "l-curve"
+    hanke_raus = "hanke-raus"
 
 
 class Size(StrEnum):
@@ -139,6 +151,67 @@ def inspect(
         ni.plots.structure(network).savefig(plot)
 
 
+Truth = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TRUTH", help="Inputs that are known, (samples, ...): .npy, or .npz with one array or one called data."
+    ),
+]
+Folder = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the results; an interrupted study goes on.", show_default=False)
+]
+Levels = Annotated[str | None, typer.Option(help="Norms of the noise, rising, separated by commas.", metavar="NUMBERS")]
+Shares = Annotated[bool, typer.Option(help="The noise levels are shares of the norm of the data.")]
+Seeds = Annotated[int, typer.Option(help="Draws of noise at each level.")]
+StudyRules = Annotated[list[StudyRule] | None, typer.Option("--rule", help="How alpha is chosen; may be given more than once.")]
+Jobs = Annotated[int | None, typer.Option(help="Processes to work in.")]
+Kind = Annotated[str, typer.Option(help="gaussian, uniform, poisson or worst-case.")]
+
+
+@studies.command()
+def stability(
+    model: Model,
+    truth: Truth,
+    out: Folder,
+    noise_levels: Levels = "0.01,0.02,0.05,0.1,0.2",
+    relative: Shares = True,
+    seeds: Seeds = 1,
+    rule: StudyRules = None,
+    regulariser: Annotated[Regulariser | None, typer.Option(help="Default: tv for images, tikhonov otherwise.")] = None,
+    lower: Annotated[float | None, typer.Option(help="Smallest value an input may take.")] = None,
+    upper: Annotated[float | None, typer.Option(help="Largest value an input may take.")] = None,
+    kind: Kind = "gaussian",
+    tolerance: Annotated[float, typer.Option(help="Certificate over objective at which a sample is done.")] = 1e-4,
+    jobs: Jobs = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Invert the outputs of known inputs at every noise level: how the error follows the noise."""
+    settings = study_settings(noise_levels, relative, seeds, rule, regulariser, lower, upper, kind, tolerance, jobs, progress)
+    finish(study_of(ni.stability_study, model, truth, out, settings), out)
+
+
+@studies.command()
+def rates(
+    model: Model,
+    truth: Truth,
+    out: Folder,
+    noise_levels: Levels = None,
+    relative: Shares = True,
+    seeds: Seeds = 1,
+    rule: StudyRules = None,
+    regulariser: Annotated[Regulariser | None, typer.Option(help="Default: tv for images, tikhonov otherwise.")] = None,
+    lower: Annotated[float | None, typer.Option(help="Smallest value an input may take.")] = None,
+    upper: Annotated[float | None, typer.Option(help="Largest value an input may take.")] = None,
+    kind: Kind = "gaussian",
+    tolerance: Annotated[float, typer.Option(help="Certificate over objective at which a sample is done.")] = 1e-8,
+    jobs: Jobs = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """The same over decades of noise, solved accurately: how fast the error vanishes with the noise."""
+    settings = study_settings(noise_levels, relative, seeds, rule, regulariser, lower, upper, kind, tolerance, jobs, progress)
+    finish(study_of(ni.convergence_study, model, truth, out, settings), out)
+
+
 @app.command()
 def experiment(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A script of the folder experiments/, such as demo.")],
@@ -165,6 +238,61 @@ REGULARISERS: dict[Regulariser, Any] = {
     Regulariser.tikhonov: ni.Tikhonov,
     Regulariser.l1: ni.Sparsity,
 }
+
+RULES: dict[StudyRule, Any] = {
+    StudyRule.discrepancy: ni.DiscrepancyPrinciple,
+    StudyRule.a_priori: ni.APriori,
+    StudyRule.lepskii: ni.Lepskii,
+    StudyRule.quasi_optimality: ni.QuasiOptimality,
+    StudyRule.l_curve: ni.LCurve,
+    StudyRule.hanke_raus: ni.HankeRaus,
+}
+
+
+def study_settings(
+    noise_levels: str | None,
+    relative: bool,
+    seeds: int,
+    rules: list[StudyRule] | None,
+    regulariser: Regulariser | None,
+    lower: float | None,
+    upper: float | None,
+    kind: str,
+    tolerance: float,
+    jobs: int | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """The options as arguments of a study; those that were left out keep the study's default."""
+    given = {
+        "noise_levels": None if noise_levels is None else parse_numbers("--noise-levels", noise_levels),
+        "rule": {each.value: RULES[each]() for each in rules} if rules else None,
+        "regulariser": REGULARISERS[regulariser]() if regulariser else None,
+        "constraint": box(lower, upper),
+    }
+    always = {"relative": relative, "seeds": seeds, "kind": kind, "tolerance": tolerance, "jobs": jobs, "progress": progress}
+    return {**{name: value for name, value in given.items() if value is not None}, **always}
+
+
+def study_of(run: Any, model: Path, truth: Path, out: Path, settings: dict[str, Any]) -> ni.Study:
+    require_file(model, "MODEL")
+    found: ni.Study = run(model, read_array(truth, "TRUTH"), folder=out / "cells", **settings)
+    return found
+
+
+def finish(study: ni.Study, out: Path) -> None:
+    study.save(out / "study.parquet")
+    study.report(out / "report.html")
+    study.plot().savefig(out / "study.png", dpi=150)
+    typer.echo(study.summary())
+    for name in ("report.html", "study.png", "study.parquet"):
+        typer.echo(out / name)
+
+
+def parse_numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{name} is {text!r}, but must be numbers separated by commas, such as 0.01,0.05,0.1.") from error
 
 
 def require_picture(who: str, path: Path | None) -> None:

@@ -78,14 +78,14 @@ def invert(
     require_finite("invert", "data", require_floating("invert", "data", data))
     if start is not None:
         require_floating("invert", "start", start)
-    lifted = _lifted(network, data, shape_of(input_shape), start)
+    lifted = lifted_network(network, data, input_shape, start)
     given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data.detach().double())
     rule = _rule(rule, given)
     _check_data_shape(lifted, data)
     x = data.new_zeros((data.shape[0], *lifted.input_shape), dtype=torch.float64)
     check_constraint(constraint, x)
     x = default_start(x, constraint, seed) if start is None else _checked(start, x).double()
-    regulariser = _default_regulariser(lifted.input_shape) if regulariser is None else regulariser
+    regulariser = default_regulariser(lifted.input_shape) if regulariser is None else regulariser
     regulariser.check_shape(tuple(lifted.input_shape))
 
     working = lifted.astype(torch.float64)
@@ -132,7 +132,11 @@ def invert(
     return _reconstruction(result, problem, data, left, given, message, time.perf_counter() - began)
 
 
-def _lifted(network: Network, data: Tensor, input_shape: tuple[int, ...] | None, start: Tensor | None) -> LiftedNetwork:
+def lifted_network(
+    network: Network, data: Tensor, input_shape: int | Sequence[int] | None, start: Tensor | None = None
+) -> LiftedNetwork:
+    """The network of any form, lifted; an nn.Module needs the shape of an input, or a start that has it."""
+    input_shape = shape_of(input_shape)
     if isinstance(network, LiftedNetwork):
         lifted = network
     elif isinstance(network, str | PathLike):
@@ -202,7 +206,7 @@ def _check_data_shape(lifted: LiftedNetwork, data: Tensor) -> None:
         )
 
 
-def _default_regulariser(shape: tuple[int, ...]) -> Regulariser:
+def default_regulariser(shape: tuple[int, ...]) -> Regulariser:
     return TotalVariation() if len(shape) == 3 else Tikhonov()
 
 

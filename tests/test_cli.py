@@ -54,6 +54,25 @@ def run(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     return lambda line: cli.main(line.split())
 
 
+@pytest.mark.parametrize("command", ["stability --noise-levels 0.02,0.05,0.1", "rates --noise-levels 0.001,0.01,0.1"])
+def test_a_study_writes_its_table_picture_and_page(
+    command: str, run: Callable[[str], int], files: Path, capsys: Captured
+) -> None:
+    np.save(files / "truth.npy", np.random.default_rng(0).random((2, 12)))
+    out = f"out/{command.split()[0]}"
+    line = f"study {command} model.pt2 truth.npy -o {out} --rule discrepancy --rule lepskii --tolerance 1e-2 --no-progress"
+    assert run(line) == 0
+    study = ni.Study.load(files / out / "study.parquet")
+    assert study.rules == ("discrepancy", "lepskii") and len(study.table) == 2 * 3 * 2
+    assert {"report.html", "study.png", "study.parquet", "cells"} == {path.name for path in (files / out).iterdir()}
+    said = capsys.readouterr().out
+    assert "report.html" in said and "discrepancy: error ~ noise^" in said
+    assert run(line) == 0 and run(f"{line} --seeds 2") == 2
+    assert "another configuration" in capsys.readouterr().err
+    assert run(f"study stability model.pt2 truth.npy -o {out}2 --noise-levels a,b") == 2
+    assert "--noise-levels is 'a,b'" in capsys.readouterr().err
+
+
 def test_invert_goes_on_from_its_checkpoint(run: Callable[[str], int], files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netinverse.checkpoints.EVERY", 0.0)
     line = "invert model.pt2 data.npy -o out/kept.npz --noise-level 0.05 --checkpoint work.npz --no-progress"

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "netinverse"
 # From the ground up, as in docs/architecture.md. A module may import from its own room and from the rooms before it.
 # A module that is needed lower down than the rest of its folder has a place of its own.
 HOUSE = [
+    "version",
     "protocols",
     "tensors",
     "checks",

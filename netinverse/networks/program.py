@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 BATCH = "batch size"
 """The name under which a program finds the number of samples."""
@@ -19,6 +20,19 @@ class Ref:
     """The value that another instruction, a parameter or an input has."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class _Named:
+    """An operator of torch by its name, such as aten::add.Tensor."""
+
+    name: str
+
+    def operator(self) -> OpOverload:
+        namespace, _, rest = self.name.partition("::")
+        name, _, overload = rest.partition(".")
+        found: OpOverload = getattr(getattr(getattr(torch.ops, namespace), name), overload or "default")
+        return found
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,15 @@ class Instruction:
     @cached_property
     def refs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_refs((self.args, dict(self.kwargs)))))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Torch's own operators cannot be pickled, as sending a network to another process does; their names can."""
+        target = _Named(self.target._name) if isinstance(self.target, OpOverload) else self.target
+        return {**self.__dict__, "target": target}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        target = state["target"]
+        self.__dict__.update(state, target=target.operator() if isinstance(target, _Named) else target)
 
     def __call__(self, values: Mapping[str, Any], like: Tensor, *, linear: bool = False) -> Any:
         """The value; with ``linear`` without the offsets."""

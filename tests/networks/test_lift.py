@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -340,3 +341,13 @@ def test_wrong_sizes_of_mlp() -> None:
         mlp((3,))
     with pytest.raises(ValueError, match=r"mlp: activation is 'gelu-ish', but must be one of"):
         mlp((3, 2), activation="gelu-ish")
+
+
+def test_a_lifted_network_can_be_sent_to_another_process() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(48, 5)
+    ).eval()
+    lifted = lift(model, torch.zeros(2, 1, 8, 8))
+    sent = pickle.loads(pickle.dumps(lifted))
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(sent(x), lifted(x)) and sent.summary() == lifted.summary()
