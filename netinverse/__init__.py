@@ -11,6 +11,7 @@ from netinverse.diagnostics.error_bounds import error_bound as error_bound
 from netinverse.diagnostics.source_condition import SourceElement as SourceElement
 from netinverse.diagnostics.source_condition import source_element as source_element
 from netinverse.fidelities import BregmanFidelity as BregmanFidelity
+from netinverse.fidelities import KullbackLeibler as KullbackLeibler
 from netinverse.fidelities import SquaredFidelity as SquaredFidelity
 from netinverse.inversion import invert as invert
 from netinverse.methods import BregmanIteration as BregmanIteration

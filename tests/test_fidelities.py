@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import kl_div
 from torch import Tensor, nn
 
 import netinverse as ni
@@ -16,13 +17,14 @@ from netinverse.fidelities import (
     BregmanFidelity,
     BregmanTerm,
     DataTerm,
+    KullbackLeiblerTerm,
     SquaredFidelity,
     SquaredTerm,
     default_fidelity,
     project_data,
-    snap_to_saturation,
 )
 from netinverse.networks import lift, mlp
+from netinverse.noise import snap_to_saturation
 from netinverse.protocols import Potential
 from netinverse.prox import (
     Box,
@@ -61,7 +63,18 @@ class Case:
         return SquaredTerm(data) if self.potential is None else BregmanTerm(self.potential, data)
 
 
+@dataclass(frozen=True)
+class Counts(Case):
+    """Kullback-Leibler, whose variable is the output itself."""
+
+    background: float = 0.3
+
+    def term(self, data: Tensor) -> DataTerm:
+        return KullbackLeiblerTerm(data, data.new_full(data.shape[:1], self.background))
+
+
 CASES = {
+    "kullback-leibler": Counts(None, 0.0, 3.0, 0.0),
     "squared": Case(None, -2.0, 2.0),
     "identity": Case(Zero(), -2.0, 2.0),
     "relu": Case(NonNegative(), 0.0, 2.0, 0.0),
@@ -91,10 +104,67 @@ def at(term: DataTerm, v: float) -> float:
 def test_the_term_is_the_energy_of_the_activation(case: Case) -> None:
     """Zero with zero gradient where the data are the activation of z, and never below 1/2||sigma(z) - y||^2."""
     z = points()
+    if isinstance(case, Counts):
+        z = z.clamp(min=0)
     y = z if case.potential is None else case.potential.prox(z)
     assert case.term(y)(z).abs().max() < 1e-12 and case.term(y).gradient(z).abs().max() < 1e-12
     term = case.term(case.data())
-    assert (term(z) >= term.gradient(z).square().sum(1) / 2 - 1e-12).all()
+    assert (term(z) >= term.gradient(z).square().sum(1) / (2 * term.curvature) - 1e-12).all()
+
+
+@each_case
+def test_the_gradient_is_as_steep_as_its_curvature_says_and_no_steeper(case: Case) -> None:
+    term, a, b = case.term(case.data()), points(), points(scale=1.0).flip(0)
+    rise = (term.gradient(a) - term.gradient(b)).norm(dim=1)
+    assert (rise <= (1 + 1e-12) * term.curvature * (a - b).norm(dim=1)).all() and (term.curvature > 0).all()
+
+
+def test_kullback_leibler_is_scipys_relative_entropy_and_stays_exact_near_the_data() -> None:
+    generator = np.random.default_rng(0)
+    y, z, b = generator.poisson(3.0, (4, 6)).astype(float), generator.random((4, 6)) * 5, 0.2
+    term = KullbackLeiblerTerm(torch.as_tensor(y), torch.full((4,), b, dtype=F64))
+    np.testing.assert_allclose(term(torch.as_tensor(z)), kl_div(y + b, z + b).sum(1), rtol=1e-12)
+    near = KullbackLeiblerTerm(torch.full((1, 1), 2.0, dtype=F64), torch.full((1,), 0.5, dtype=F64))
+    h = 1e-7
+    assert near(torch.full((1, 1), 2.0 + h, dtype=F64)).item() == pytest.approx(h**2 / 2 / 2.5, rel=1e-6)
+
+
+def test_counts_are_reconstructed_from_poisson_noise() -> None:
+    """Behind positive weights the optimum is scipy's; the weight of the rule comes from the norm that add_noise returns."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Linear(6, 30, bias=False).double().eval()
+    with torch.no_grad():
+        model.weight.abs_().mul_(40)
+        truth = torch.rand(2, 6, dtype=F64, generator=torch.Generator().manual_seed(1))
+        clean = model(truth)
+    data, level = ni.add_noise(clean, sigma=float(clean.mean()) ** 0.5, kind="poisson", seed=0)
+    settings = {"input_shape": (6,), "fidelity": ni.KullbackLeibler(), "constraint": ni.NonNegative(), "tolerance": 1e-6}
+    result = ni.invert(model, data, noise_level=level, **settings)
+    assert result.converged and ((result.x - truth).norm(dim=1) < 0.3 * truth.norm(dim=1)).all()
+    weight = model.weight.detach().numpy()
+    fixed = ni.invert(model, data, rule=ni.Fixed(0.5), regulariser=ni.Tikhonov(), **settings)
+    for sample, x in zip(data.numpy(), fixed.x.numpy(), strict=True):
+        y, b = sample.clip(min=0), 0.01 * sample.clip(min=0).mean()
+
+        def objective(v: np.ndarray, y: np.ndarray = y, b: float = b) -> float:
+            return float(kl_div(y + b, weight @ v + b).sum() + 0.25 * v @ v)
+
+        oracle = minimize(objective, np.full(6, 0.5), bounds=[(0, None)] * 6, options={"ftol": 1e-14, "gtol": 1e-10})
+        assert objective(x) <= oracle.fun * (1 + 1e-6)
+
+
+def test_what_is_no_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="KullbackLeibler: background is 0"):
+        ni.KullbackLeibler(background=0)
+    with pytest.raises(ValueError, match="more than half of the data are negative in sample 1"):
+        ni.invert(
+            nn.Linear(3, 4).eval(),
+            torch.tensor([[1.0, 2.0, 3.0, 4.0], [-1.0, -2.0, -3.0, 4.0]]),
+            input_shape=(3,),
+            noise_level=0.1,
+            fidelity=ni.KullbackLeibler(),
+        )
 
 
 @each_case

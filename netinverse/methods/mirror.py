@@ -55,8 +55,9 @@ class MirrorState:
 class MirrorDescent:
     """p_{k+1} = p_k - t grad f(x_k), x_{k+1} = mirror(p_{k+1}), f the fidelity G(z(.)); alpha_k = 1 / (sum of the steps).
 
-    t = 1/||z'||^2, with which f falls and the Bregman distance of J to every minimiser too, where z is affine: grad G is
-    1-Lipschitz. Elsewhere t is halved until f does not rise, and grows again. The objective is f; there is no optimality.
+    t = 1/(L ||z'||^2), L the curvature of G (1 but for Kullback-Leibler), with which f falls and the Bregman distance of J to
+    every minimiser too, where z is affine. Elsewhere t is halved until f does not rise, and grows again. The objective is f;
+    there is no optimality.
     """
 
     mirror: Mirror
@@ -67,7 +68,8 @@ class MirrorDescent:
         begun, p, warm = self.mirror(problem, x, p, torch.zeros_like(problem.regulariser.transform(shape)(x)))
         value, derivative = problem.variable.linearise(begun)
         objective = problem.term(value)
-        step = 1 / norm_bound(derivative, begun).square().clamp(min=torch.finfo(x.dtype).tiny)
+        steepness = problem.term.curvature * norm_bound(derivative, begun).square()
+        step = 1 / steepness.clamp(min=torch.finfo(x.dtype).tiny)
         return MirrorState(
             x=begun,
             objective=objective,

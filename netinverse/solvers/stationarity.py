@@ -42,7 +42,7 @@ def fidelity_gradient(problem: InverseProblem, x: Tensor) -> Tensor:
 def proximal_gradient_step(
     problem: InverseProblem, x: Tensor, gradient: Tensor, size: Tensor, dual: Tensor, tolerance: float
 ) -> ProximalGradientStep:
-    """v = prox of t (alpha R + C) at x - t g, t = 1/||z'(x)||^2, and the stationarity residual
+    """v = prox of t (alpha R + C) at x - t g, t = 1/(L ||z'(x)||^2), L the curvature of G, and the stationarity residual
 
         D(x) = <g, x - v> + alpha R(x) - alpha R(v) - ||v - x||^2 / (2t).
 
@@ -51,7 +51,7 @@ def proximal_gradient_step(
     minimisers. The proximal map is inexact; its own duality gap, asked to be at most a quarter of ``tolerance`` relative, is
     added, so that D is an upper bound. ``size`` is ||z'(x)||, ``dual`` a dual variable of R near x.
     """
-    t = 1 / size.square().clamp(min=torch.finfo(x.dtype).tiny)
+    t = 1 / (problem.term.curvature * size.square()).clamp(min=torch.finfo(x.dtype).tiny)
     point = x - per_sample(t, x) * gradient
     found = problem.regulariser.prox(point, t * problem.alpha, problem.constraint, tolerance / 4, warm=dual)
     gain = inner(gradient, x - found.x) + problem.alpha * (problem.regulariser(x) - problem.regulariser(found.x))
