@@ -39,6 +39,10 @@ from netinverse.parameter_choice import QuasiOptimality as QuasiOptimality
 from netinverse.parameter_choice import RuleWarning as RuleWarning
 from netinverse.parameter_choice import Trace as Trace
 from netinverse.parameter_choice import Walk as Walk
+from netinverse.priors import Averagedness as Averagedness
+from netinverse.priors import DenoiserPrior as DenoiserPrior
+from netinverse.priors import GeneratorPrior as GeneratorPrior
+from netinverse.priors import TotalGeneralisedVariation as TotalGeneralisedVariation
 from netinverse.prox import L1 as L1
 from netinverse.prox import Box as Box
 from netinverse.prox import GroupL21 as GroupL21

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.fidelities import Fidelity
-from netinverse.methods import Method
+from netinverse.methods import Method, Variational
 from netinverse.parameter_choice import ParameterRule
+from netinverse.priors import DenoiserPrior, SynthesisRegulariser
 from netinverse.protocols import ProximalFunction
 from netinverse.regularisers import Regulariser
 
@@ -41,10 +42,13 @@ def check_settings(tolerance: object, max_steps: object, seed: object) -> None:
 
 
 def check_objects(
-    regulariser: Regulariser | None, rule: ParameterRule | None, method: Method | None, fidelity: Fidelity | None
+    regulariser: Regulariser | SynthesisRegulariser | None,
+    rule: ParameterRule | None,
+    method: Method | None,
+    fidelity: Fidelity | None,
 ) -> None:
     """Raise where one of them is a class, a number, a name or a function that it is not."""
-    if regulariser is not None:
+    if regulariser is not None and not isinstance(regulariser, SynthesisRegulariser):
         require_object(
             "invert",
             "regulariser",
@@ -52,6 +56,15 @@ def check_objects(
             ("transform", "transform_norm", "check_shape", "prox"),
             "A function g such as ni.L1() is only half of R(x) = g(K x): use ni.Sparsity() for sum |x_i|, ni.Tikhonov() for "
             "1/2||x||^2, ni.TotalVariation() for total variation.",
+        )
+    if isinstance(regulariser, DenoiserPrior) and not isinstance(method, Variational | None):
+        raise ValueError(
+            f"invert: method is {type(method).__name__}, but the regulariser is a DenoiserPrior, which is not convex and has no "
+            f"subgradients: only ni.Variational() takes it. Leave the method out, or use another regulariser."
+        )
+    if isinstance(regulariser, DenoiserPrior) and isinstance(method, Variational) and method.formulation == "lifted":
+        raise ValueError(
+            "invert: the lifted formulation needs a convex regulariser, but a DenoiserPrior is none. Use the reduced one."
         )
     if rule is not None:
         require_object("invert", "rule", rule, ("choose",), "For the weight 0.1 write rule=ni.Fixed(0.1).")

@@ -19,6 +19,7 @@ from netinverse.fingerprint import fingerprint
 from netinverse.methods import Method, MethodResult, Step, Try, Variational
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network
 from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule, RuleProblem
+from netinverse.priors import DenoiserPrior, SynthesisRegulariser
 from netinverse.problems import InverseProblem
 from netinverse.progress import bar
 from netinverse.projection import Projection
@@ -29,6 +30,7 @@ from netinverse.sensitivity import is_constant, judged
 from netinverse.solvers.status import Status
 from netinverse.starting import default_start, first_weight
 from netinverse.tensors import norm
+from netinverse.unknowns import Unknowns
 
 WITHOUT_NOISE_LEVEL = (
     "a rule that needs none: rule=ni.Fixed(alpha), or one that reads alpha off the data alone, ni.QuasiOptimality(), ni.LCurve() "
@@ -44,7 +46,7 @@ def invert(
     *,
     input_shape: int | Sequence[int] | None = None,
     noise_level: float | Tensor | None = None,
-    regulariser: Regulariser | None = None,
+    regulariser: Regulariser | SynthesisRegulariser | None = None,
     constraint: ProximalFunction | None = None,
     rule: ParameterRule | None = None,
     method: Method | None = None,
@@ -75,6 +77,27 @@ def invert(
     began = time.perf_counter()
     check_settings(tolerance, max_steps, seed)
     check_objects(regulariser, rule, method, fidelity)
+    if isinstance(regulariser, SynthesisRegulariser):
+        shape = regulariser.input_shape(start) if input_shape is None else input_shape
+        lifted = lifted_network(network, data, shape)
+        unknowns = Unknowns.of(regulariser, lifted, constraint, start, len(data), seed)
+        found = invert(
+            unknowns.network,
+            data,
+            noise_level=noise_level,
+            regulariser=unknowns.penalty,
+            constraint=unknowns.constraint,
+            rule=rule,
+            method=method,
+            fidelity=fidelity,
+            start=unknowns.start,
+            tolerance=tolerance,
+            max_steps=max_steps,
+            progress=progress,
+            checkpoint=checkpoint,
+            seed=seed,
+        )
+        return unknowns.back(found)
     require_finite("invert", "data", require_floating("invert", "data", data))
     if start is not None:
         require_floating("invert", "start", start)
@@ -129,6 +152,8 @@ def invert(
             )
         result = judged(result, problem, x, constant, projection.contradicted, seed)
     message = _message(regulariser, fidelity, rule, projection, tuple(x.shape[1:]))
+    if isinstance(regulariser, DenoiserPrior):
+        message += f" {regulariser.averagedness(result.x, seed).verdict}"
     return _reconstruction(result, problem, data, left, given, message, time.perf_counter() - began)
 
 

@@ -13,7 +13,7 @@ from netinverse.lifting import INPUT, LiftedEnergy
 from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.protocols import LinearMap, Operator, ProximalFunction
 from netinverse.prox import Box, Scaled, Simplex
-from netinverse.regularisers import Regulariser, TiltedRegulariser
+from netinverse.regularisers import PerSampleRegulariser, Regulariser
 from netinverse.tensors import norm
 
 
@@ -95,7 +95,7 @@ class InverseProblem:
         return replace(self, alpha=alpha)
 
     def select(self, index: Tensor) -> InverseProblem:
-        regulariser = self.regulariser.select(index) if isinstance(self.regulariser, TiltedRegulariser) else self.regulariser
+        regulariser = self.regulariser.select(index) if isinstance(self.regulariser, PerSampleRegulariser) else self.regulariser
         return replace(
             self, term=self.term.select(index), data=self.data[index], alpha=self.alpha[index], regulariser=regulariser
         )

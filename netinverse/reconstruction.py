@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = "netinverse reconstruction 1"
-_TENSORS = ("x", "alpha", "residual", "fidelity_value", "steps", "subgradient", "noise_level", "given_noise_level", "data")
+_TENSORS = (
+    *("x", "alpha", "residual", "fidelity_value", "steps", "subgradient", "noise_level", "given_noise_level", "data", "latent"),
+)
 _TABLES = ("tried_columns", "history_columns", "continuation")
 
 
@@ -33,7 +35,8 @@ class Reconstruction:
 
     residual: ||F(x) - data||_2, ``data`` the projected data. noise_level: what is left of ``given_noise_level`` in them (None
     where none was given). subgradient: p in dR(x), or None. tried_columns, history_columns: columns of ``tried`` (every weight
-    visited) and ``history`` (every step). continuation: the duals and step balances that would continue the work.
+    visited) and ``history`` (every step). latent: what was solved for where that is not x: the latent variable of a generator, x
+    with its fields. continuation: the duals and step balances that would continue the work.
     """
 
     x: Tensor
@@ -49,6 +52,7 @@ class Reconstruction:
     subgradient: Tensor | None = None
     noise_level: Tensor | None = None
     given_noise_level: Tensor | None = None
+    latent: Tensor | None = None
     tried_columns: Mapping[str, Tensor] = field(default_factory=dict)
     history_columns: Mapping[str, Tensor] = field(default_factory=dict)
     continuation: Mapping[str, Tensor] = field(default_factory=dict)
@@ -82,7 +86,9 @@ class Reconstruction:
         rows = [("alpha", self.alpha), ("residual", self.residual)]
         rows += [] if self.noise_level is None else [("noise level left", self.noise_level)]
         rows += [] if self.given_noise_level is None else [("noise level given", self.given_noise_level)]
-        rows += [("fidelity", self.fidelity_value), (self.certificate.kind, self.certificate.value), ("steps", self.steps)]
+        certified = self.certificate.kind != "none"
+        optimality = (self.certificate.kind if certified else "optimality", self.certificate.value)
+        rows += [("fidelity", self.fidelity_value), optimality, ("steps", self.steps)]
         lines = [f"{len(self.status)} reconstruction(s) of shape {tuple(self.x.shape[1:])} in {self.seconds:.2f} s"]
         if self.status:
             lines.append(f"{'':<18} {'least':>11} {'median':>11} {'greatest':>11}")
@@ -92,7 +98,8 @@ class Reconstruction:
                 v = values.detach().double().cpu().numpy()
                 lines.append(f"{name:<18} {np.nanmin(v):>11.4g} {np.nanmedian(v):>11.4g} {np.nanmax(v):>11.4g}")
             good = sum(s is Status.CONVERGED for s in self.status)
-            lines.append(f"{good} of {len(self.status)} converged; {self.certificate.kind}: {self.certificate.meaning}")
+            kind = self.certificate.kind if certified else "no certificate"
+            lines.append(f"{good} of {len(self.status)} converged; {kind}: {self.certificate.meaning}")
         return "\n".join([*lines, *self._complaints(), *([self.message] if self.message else [])])
 
     def _complaints(self) -> list[str]:

@@ -17,6 +17,7 @@ from netinverse.parameter_choice.rule import ParameterRule, RuleProblem, Solved
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
 from netinverse.solvers.convex import Convex, ConvexState, factorisable
+from netinverse.solvers.denoising import Denoising, ModelledRegulariser
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
 from netinverse.solvers.interior_point import InteriorPoint
 from netinverse.solvers.iterate import status_of
@@ -98,7 +99,9 @@ def _reduced(
     rough = max(1e-4, tolerance)
     final = accurate(problem, tolerance)
     quick: Accuracy[Any]
-    if problem.affine:
+    if isinstance(problem.regulariser, ModelledRegulariser):
+        quick = Accuracy(final.solver, rough, 20)
+    elif problem.affine:
         if (dense := factorisable(problem, start)) is not None:
             problem, final = dense, Accuracy(Convex(InteriorPoint()), tolerance, 60)
         quick = Accuracy(final.solver, rough, 40)
@@ -137,10 +140,15 @@ def _lifted_certificate(optimality: Tensor) -> Certificate:
 
 def accurate(problem: InverseProblem, tolerance: float) -> Accuracy[Any]:
     """How to solve the reduced problem: by the primal-dual method where it is convex, elsewhere by Gauss-Newton."""
+    if isinstance(problem.regulariser, ModelledRegulariser):
+        return Accuracy(Denoising(GaussNewton(tolerance=tolerance)), tolerance, 300)
     return Accuracy(Convex(), tolerance, 600) if problem.affine else Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30)
 
 
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
+    if isinstance(problem.regulariser, ModelledRegulariser):
+        meaning = "what is left of grad fidelity + alpha (x - D(x)) = 0, as what a proximal-gradient step would gain; no minimum"
+        return Certificate("none", optimality, meaning)
     if problem.affine:
         bounded = (
             "over the whole constraint set"

@@ -25,6 +25,20 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class LeadingChannels:
+    """K x = the first ``kept`` of ``channels`` channels. Shapes: (batch, channels, ...) -> (batch, kept, ...)."""
+
+    kept: int
+    channels: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[:, : self.kept]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.cat([y, y.new_zeros((len(y), self.channels - self.kept, *y.shape[2:]))], 1)
+
+
+@dataclass(frozen=True)
 class Composition:
     """K = outer inner, with adjoint K* = inner* outer*."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netinverse.checks import first_samples
 from netinverse.protocols import ProximalFunction, Step
+from netinverse.prox.subdifferential import subdifferential_of
 from netinverse.tensors import inner, norm, per_sample
 
 
@@ -88,6 +89,10 @@ class Translated:
 
     def conjugate(self, p: Tensor) -> Tensor:
         return self.function.conjugate(p) + inner(p, self._shift(p))
+
+    def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
+        """The subgradient of f(. - shift) at x nearest to p."""
+        return subdifferential_of("Translated", self.function).nearest_subgradient(x - self._shift(x), p)
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,6 +157,10 @@ class GroupL21:
             squares = torch.addcmul(squares, part, part)
         return squares.sqrt().unsqueeze(self.axis)
 
+    def longest(self, x: Tensor) -> Tensor:
+        """max over groups of ||x_group||_2, (batch,)."""
+        return self._norms(x).flatten(1).amax(1) if x.numel() else x.new_zeros(len(x))
+
     def __call__(self, x: Tensor) -> Tensor:
         return self.weight * total(self._norms(x))
 

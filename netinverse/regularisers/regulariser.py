@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -50,6 +50,15 @@ class Regulariser(Protocol):
         warm: Tensor | None = None,
     ) -> ProxResult:
         """argmin over v in C of step R(v) + 1/2||v - x||^2, with a duality gap of at most tolerance times that minimum."""
+        ...
+
+
+@runtime_checkable
+class PerSampleRegulariser(Regulariser, Protocol):
+    """A regulariser that is another one for each sample."""
+
+    def select(self, index: Tensor) -> Self:
+        """That of the samples ``index``."""
         ...
 
 

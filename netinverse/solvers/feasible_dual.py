@@ -9,20 +9,24 @@ import torch
 from torch import Tensor
 
 from netinverse.operators.differences import Gradient
+from netinverse.operators.generalised_differences import GeneralisedDifferences
 from netinverse.problems import Term
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import L1, GroupL21, Scaled
 from netinverse.tensors import per_sample
 
 
-def closing_field(term: Term, pulled: Tensor) -> Tensor | None:
-    """The smallest field p with K^T p = pulled, up to the mean of each channel; None where the term is no total variation.
+def closing(term: Term, q: Tensor, pulled: Tensor) -> Tensor | None:
+    """What to add to the dual q of the term so that less is left of ``pulled``; None where the term is no total variation.
 
-    p = K (K^T K)^+ pulled. Shapes: pulled (batch, channels, *spatial) -> (batch, d, channels, *spatial).
+    Total variation: the smallest field p with K^T p = -pulled up to the mean of each channel, p = -K (K^T K)^+ pulled. The
+    generalised one: what makes the part of K^T q in the auxiliary field vanish, on which there is no bound.
     """
-    if not isinstance(term.map, Gradient) or _ball(term.function) is None:
+    if _ball(term.function) is None:
         return None
-    return term.map(inverse_laplacian(pulled))
+    if isinstance(term.map, Gradient):
+        return -term.map(inverse_laplacian(pulled))
+    return term.map.closed(q) - q if isinstance(term.map, GeneralisedDifferences) else None
 
 
 def excess(function: ProximalFunction, p: Tensor) -> Tensor:

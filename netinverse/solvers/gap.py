@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from netinverse.operators.linear import Identity
+from netinverse.operators.linear import Identity, LeadingChannels
 from netinverse.problems import CompositeProblem
 from netinverse.prox import Box, NonNegative
-from netinverse.solvers.feasible_dual import closing_field, excess, shrink
+from netinverse.solvers.feasible_dual import closing, excess, shrink
 from netinverse.tensors import inner, per_sample
 
 
@@ -27,27 +27,36 @@ def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...])
 
     The gap is an upper bound of objective - minimum. Each term is written as a Fenchel-Young defect,
     f_i(w_i) + f_i*(q_i) - <q_i, w_i> with w_i = K_i x + c_i, and the last as sup <-K^T q, x' - x>: all are nonnegative, and
-    nothing large cancels. The smallest is returned of this gap and those at dual points near q with K^T q = 0: a term in x
-    itself takes the residual over, or the field of a total variation does and all duals shrink until it fits its ball.
+    nothing large cancels. The smallest is returned of this gap and those at the dual points of ``_near``.
     """
     points = tuple(term.shifted(term.image(x)) for term in problem.terms)
     values = tuple(term.function(w) for term, w in zip(problem.terms, points, strict=True))
-    defects = _defects(problem, duals, points, values)
     pulled = pull_back(problem, duals)
-    gap = sum_of(defects) + _constraint_gap(problem, x, pulled)
-    for i, (term, q, w, f) in enumerate(zip(problem.terms, duals, points, values, strict=True)):
-        if isinstance(term.map, Identity):
-            # q_i - K^T q in place of q_i makes K^T q vanish: no sup over C is left, and the gap is of second order in the error.
-            closed = (f + term.function.conjugate(q - pulled) - inner(q - pulled, w)).clamp(min=0)
-            gap = torch.minimum(gap, sum_of([*defects[:i], closed, *defects[i + 1 :]]))
-        field = closing_field(term, pulled)
-        if field is not None:
-            by = excess(term.function, q - field)
-            near = shrink((*duals[:i], q - field, *duals[i + 1 :]), by)
-            rest = (pulled - term.map.adjoint(field)) / per_sample(by, pulled)
-            closed = sum_of(_defects(problem, near, points, values)) + _constraint_gap(problem, x, rest)
-            gap = torch.minimum(gap, closed.nan_to_num(nan=torch.inf, posinf=torch.inf))
-    return sum_of(values), gap
+    gaps = [
+        sum_of(_defects(problem, near, points, values)) + _constraint_gap(problem, x, rest)
+        for near, rest in _near(problem, duals, pulled)
+    ]
+    return sum_of(values), torch.stack([gaps[0], *(gap.nan_to_num(nan=torch.inf, posinf=torch.inf) for gap in gaps[1:])]).amin(0)
+
+
+def _near(problem: CompositeProblem, duals: tuple[Tensor, ...], pulled: Tensor) -> list[tuple[tuple[Tensor, ...], Tensor]]:
+    """The dual point q and others near it, each with its K^T q: less of it leaves less to the constraint set.
+
+    The field of a total variation absorbs it, and all duals shrink until that field fits its ball; or a term in x itself, or in
+    some of its channels, takes over what is in them. There the gap is of second order in the error.
+    """
+    found = [(duals, pulled)]
+    for i, (term, q) in enumerate(zip(problem.terms, duals, strict=True)):
+        if (change := closing(term, q, pulled)) is not None:
+            by = excess(term.function, q + change)
+            rest = (pulled + term.map.adjoint(change)) / per_sample(by, pulled)
+            found.append((shrink((*duals[:i], q + change, *duals[i + 1 :]), by), rest))
+    for near, rest in tuple(found):
+        for i, term in enumerate(problem.terms):
+            if isinstance(term.map, Identity | LeadingChannels):
+                part = term.map(rest)
+                found.append(((*near[:i], near[i] - part, *near[i + 1 :]), rest - term.map.adjoint(part)))
+    return found
 
 
 def _defects(
