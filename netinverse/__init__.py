@@ -1,5 +1,6 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
+from netinverse import training as training
 from netinverse.checkpoints import CheckpointWarning as CheckpointWarning
 from netinverse.diagnostics.certificates import Certificate as Certificate
 from netinverse.diagnostics.conditioning import Conditioning as Conditioning
@@ -25,6 +26,7 @@ from netinverse.networks import Node as Node
 from netinverse.networks import lift as lift
 from netinverse.networks import load_network as load_network
 from netinverse.networks import mlp as mlp
+from netinverse.networks import monotone_residual_network as monotone_residual_network
 from netinverse.noise import NoiseEstimate as NoiseEstimate
 from netinverse.noise import add_noise as add_noise
 from netinverse.noise import bregman_noise_level as bregman_noise_level

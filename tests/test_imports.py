@@ -85,9 +85,10 @@ def imports(path: Path, top_level: bool = False) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import; the house uses absolute names"
-            found |= {node.module or ""}
-            if node.module == "netinverse":
-                found |= {f"netinverse.{alias.name}" for alias in node.names}
+            # ``from netinverse import training`` runs the package, which an import in it does not run again, and the submodule.
+            own = node.module == "netinverse"
+            found |= {f"netinverse.{alias.name}" for alias in node.names} if own else {node.module or ""}
+            found |= {"netinverse"} if own and path != PACKAGE / "__init__.py" else set()
     return found
 
 

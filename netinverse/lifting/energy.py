@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -32,7 +32,8 @@ class LiftedEnergy:
     """E(x, u) = fidelity(z_out) + sum_l lambda_l C_l(u_l, z_l), z_l = A_l(x, u_<l); per sample.
 
     Blocks are the activations but the last one, whose penalty is the fidelity on its pre-activation z_out; for a network that
-    does not end in a proximal activation, z_out is the output. C_l is Bregman at proximal nodes, quadratic at smooth ones. The
+    does not end in a proximal activation, z_out is the output. C_l = ``penalty``(node): by default Bregman at proximal nodes,
+    quadratic at smooth ones. The
     energy is convex in x and in each proximal block. x (batch, *input_shape), us[l] (batch, *blocks[l].shape).
 
     Raises ValueError for weights that are not positive.
@@ -41,6 +42,7 @@ class LiftedEnergy:
     network: LiftedNetwork
     fidelity: SmoothTerm
     weights: float | Sequence[float] = 1.0
+    penalty: Callable[[Node], Penalty] = penalty_of
     blocks: tuple[Node, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,10 +62,11 @@ class LiftedEnergy:
 
     @cached_property
     def _penalties(self) -> tuple[Penalty, ...]:
-        return tuple(map(penalty_of, self.blocks))
+        return tuple(map(self.penalty, self.blocks))
 
     @property
-    def _output(self) -> str:
+    def output(self) -> str:
+        """The name of z_out."""
         last = self.network.nodes[-1]
         return last.inputs[0] if last.kind == "proximal" else last.name
 
@@ -82,7 +85,7 @@ class LiftedEnergy:
     def value(self, x: Tensor, us: Sequence[Tensor]) -> Tensor:
         """E(x, u), (batch,); inf where a block is outside the domain of its potential."""
         values = self.affine_values(x, us)
-        energy = self.fidelity(values[self._output])
+        energy = self.fidelity(values[self.output])
         for node, weight, penalty, u in zip(self.blocks, self._weights, self._penalties, us, strict=True):
             energy = energy + weight * penalty(u, *self._arguments(node, values))
         return energy
@@ -96,19 +99,26 @@ class LiftedEnergy:
         name = self._name(block)
         values = self.affine_values(x, us) if values is None else values
         gradient = torch.zeros_like(x if block == INPUT else us[block])
-        for affine, index, place in self._children(name):
+        for affine, index, place in self.children(name):
             if index is None:
                 pulled = self.fidelity.gradient(values[affine.name])
             else:
                 zs = self._arguments(self.blocks[index], values)
                 pulled = self._weights[index] * self._penalties[index].z_gradient(us[index], *zs)[place]
             gradient = gradient + affine.map_from(name).adjoint(pulled)
-        if name == self._output:  # the network ends in this smooth block
+        if name == self.output:  # the network ends in this smooth block
             gradient = gradient + self.fidelity.gradient(values[name])
         if block != INPUT:
-            zs = self._arguments(self.blocks[block], values)
-            gradient = gradient + self._weights[block] * self._penalties[block].u_gradient(*zs)
+            gradient = gradient + self.block_gradient(block, self._arguments(self.blocks[block], values))
         return gradient
+
+    def block_gradient(self, block: int, zs: Sequence[Tensor]) -> Tensor:
+        """What the penalty of the block itself adds to ``gradient``: -lambda_l z_l for the Bregman one."""
+        return self._weights[block] * self._penalties[block].u_gradient(*zs)
+
+    def pre_activation_gradient(self, block: int, u: Tensor, zs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The gradient of lambda_l C_l(u_l, z_l) in z_l: lambda_l (sigma_l(z_l) - u_l) for the Bregman penalty."""
+        return tuple(self._weights[block] * part for part in self._penalties[block].z_gradient(u, *zs))
 
     def prox(self, block: int, v: Tensor, step: Step) -> Tensor:
         """argmin_u step lambda_l (1/2||u||^2 + Psi_l(u)) + 1/2||u - v||^2."""
@@ -126,8 +136,8 @@ class LiftedEnergy:
         sizes = []
         for block in range(INPUT, len(self.blocks)):
             name = self._name(block)
-            curvature = 1.0 if name == self._output else 0.0
-            for affine, index, _ in self._children(name):
+            curvature = 1.0 if name == self.output else 0.0
+            for affine, index, _ in self.children(name):
                 weight = 1.0 if index is None else self._weights[index]
                 curvature += weight * affine.map_from(name).norm_bound() ** 2
             sizes.append(1.0 / curvature if curvature > 0 else 1.0)
@@ -141,7 +151,7 @@ class LiftedEnergy:
         """z_l: one for a proximal node, one for each argument of a smooth one."""
         return tuple(values[name] for name in node.inputs)
 
-    def _children(self, name: str) -> list[tuple[Node, int | None, int]]:
+    def children(self, name: str) -> list[tuple[Node, int | None, int]]:
         """The affine nodes that take ``name``, each with the block that takes their value and its place among the arguments.
 
         None instead of a block stands for the fidelity.
@@ -151,5 +161,5 @@ class LiftedEnergy:
             if affine.kind == "affine" and name in affine.inputs:
                 for i, node in enumerate(self.blocks):
                     pairs += [(affine, i, place) for place, z in enumerate(node.inputs) if z == affine.name]
-                pairs += [(affine, None, 0)] if affine.name == self._output else []
+                pairs += [(affine, None, 0)] if affine.name == self.output else []
         return pairs

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from netinverse.checks import require_whole
 from netinverse.networks.capture import lift
 from netinverse.networks.graph import LiftedNetwork
 
@@ -24,6 +25,48 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu6": nn.ReLU6,
     "identity": nn.Identity,
 }
+
+
+class _PlusLayer(nn.Module):
+    """u + W^T sigma(W u + b)."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias, self.activation = nn.Parameter(weight), nn.Parameter(bias), activation
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        return u + nn.functional.linear(self.activation(nn.functional.linear(u, self.weight, self.bias)), self.weight.T)
+
+
+def monotone_residual_network(
+    features: int,
+    depth: int,
+    width: int | None = None,
+    activation: str = "relu",
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+) -> LiftedNetwork:
+    """u_k = u_{k-1} + W_k^T sigma(W_k u_{k-1} + b_k), k = 1, ..., depth: the identity plus gradients of convex functions.
+
+    Therefore ||N(x) - N(x')|| >= ||x - x'||: N is injective and its inverse is 1-Lipschitz, whatever the weights, before training
+    and after. W_k (width, features), width = features by default, normal with variance 1/(depth features), biases normal with
+    standard deviation 0.1, drawn from ``seed`` alone. Lifted, therefore in evaluation mode; dtype defaults to torch's default.
+    Wang, Valavanis, Mahmood, Mang, Benning & Repetti, arXiv 2510.09796.
+    """
+    for name, value in (("features", features), ("depth", depth), ("width", features if width is None else width)):
+        require_whole("monotone_residual_network", name, value, 1, "Such as monotone_residual_network(features=10, depth=5).")
+    if activation not in _ACTIVATIONS:
+        known = ", ".join(sorted(_ACTIVATIONS))
+        raise ValueError(f"monotone_residual_network: activation is {activation!r}, but must be one of {known}.")
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    generator = torch.Generator().manual_seed(seed)
+    rows = features if width is None else width
+    layers = []
+    for _ in range(depth):
+        weight = torch.randn(rows, features, generator=generator, dtype=torch.float64) / math.sqrt(depth * features)
+        bias = torch.randn(rows, generator=generator, dtype=torch.float64) * 0.1
+        layers.append(_PlusLayer(weight.to(dtype), bias.to(dtype), _ACTIVATIONS[activation]()))
+    return lift(nn.Sequential(*layers).eval(), torch.zeros(2, features, dtype=dtype))
 
 
 def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: torch.dtype | None = None) -> LiftedNetwork:

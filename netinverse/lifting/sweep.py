@@ -1,0 +1,107 @@
+"""One sweep backward through a lifted energy: a block step in every activation, and the gradients of all parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netinverse.lifting.energy import LiftedEnergy
+from netinverse.networks.node import Node
+
+
+@dataclass(frozen=True)
+class Swept:
+    """``us``: the activations after their block steps. ``fidelity``: at the start, (batch,), with ``output`` what it took.
+
+    ``gradients``: of the sum of the energy over the batch, by parameter.
+    """
+
+    us: tuple[Tensor, ...]
+    fidelity: Tensor
+    output: Tensor
+    gradients: dict[str, Tensor]
+
+
+Beginning = Callable[[int, Tensor], Tensor]
+
+
+def forward_pass(block: int, activation: Tensor) -> Tensor:
+    """u_l = sigma_l(z_l)."""
+    return activation
+
+
+def backward_sweep(energy: LiftedEnergy, x: Tensor, step_sizes: Sequence[float], begin: Beginning = forward_pass) -> Swept:
+    """u_l+ = prox_{t_l lambda_l (1/2||.||^2 + Psi_l)}(u_l - t_l grad_l E) for l = L, ..., 1, and dE/dtheta, one product each.
+
+    ``begin(l, sigma_l(z_l))`` is where u_l begins, z_l taken at the beginnings before it; by default the forward pass. Every
+    affine node is run once forward and once backward: the cost of one back-propagation. No activation is differentiated: what
+    goes backward through A_l is lambda_l (sigma_l(z_l) - u_l+). ``step_sizes``: of the blocks.
+
+    In a chain of layers that is Gauss-Seidel: the gradient in the parameters of A_l is taken after the step in u_l and before
+    those in u_<l, at a point that the sweep passes. A layer that takes several activations sends back what it had at their
+    beginnings.
+    """
+    network, blocks = energy.network, {node.name: k for k, node in enumerate(energy.blocks)}
+    with torch.no_grad():
+        leaves: dict[str, Tensor] = {network.input_name: x}
+    recorded: dict[str, Tensor] = {}
+    for node in network.nodes:
+        if node.kind == "affine":
+            with torch.enable_grad():
+                recorded[node.name] = node(*(leaves[name] for name in node.inputs))
+        elif node.name in blocks:
+            with torch.no_grad():
+                value = begin(blocks[node.name], node(*(recorded[name] for name in node.inputs)))
+            leaves[node.name] = value.detach().requires_grad_(True)
+    with torch.no_grad():
+        return _backward(energy, step_sizes, leaves, recorded, blocks)
+
+
+def _backward(
+    energy: LiftedEnergy,
+    step_sizes: Sequence[float],
+    leaves: Mapping[str, Tensor],
+    recorded: Mapping[str, Tensor],
+    blocks: Mapping[str, int],
+) -> Swept:
+    """From the output back: ``pulled`` gathers the gradient in each activation, ``pushed`` what each affine node has to pull."""
+    parameters = {name: p for name, p in energy.network.named_parameters() if p.requires_grad}
+    values = {name: z.detach() for name, z in recorded.items()} | {name: u.detach() for name, u in leaves.items()}
+    output = values[energy.output]
+    pulled: dict[str, Tensor] = {}
+    pushed: dict[str, Tensor] = {}
+    (pushed if energy.output in recorded else pulled)[energy.output] = energy.fidelity.gradient(output)
+    gradients: dict[str, Tensor] = {}
+    us: dict[str, Tensor] = {}
+    for node in reversed(energy.network.nodes):
+        if node.name in blocks:
+            k, zs, u = blocks[node.name], [values[name] for name in node.inputs], values[node.name]
+            gradient = energy.block_gradient(k, zs) + pulled.pop(node.name, torch.zeros_like(u))
+            us[node.name] = energy.prox(k, u - step_sizes[k] * gradient, step_sizes[k])
+            for name, part in zip(node.inputs, energy.pre_activation_gradient(k, us[node.name], zs), strict=True):
+                pushed[name] = pushed[name] + part if name in pushed else part
+        elif node.name in pushed and recorded[node.name].requires_grad:
+            _pull(node, recorded[node.name], pushed.pop(node.name), leaves, parameters, pulled, gradients)
+    return Swept(tuple(us[node.name] for node in energy.blocks), energy.fidelity(output), output, gradients)
+
+
+def _pull(
+    node: Node,
+    value: Tensor,
+    residual: Tensor,
+    leaves: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    pulled: dict[str, Tensor],
+    gradients: dict[str, Tensor],
+) -> None:
+    """Through one affine node: A^T r to its inputs, and the gradient of <r, A u> to its parameters."""
+    inputs = [name for name in dict.fromkeys(node.inputs) if leaves[name].requires_grad]
+    own = [name for name in node.program.free if name in parameters]
+    found = torch.autograd.grad(value, [leaves[n] for n in inputs] + [parameters[n] for n in own], residual, allow_unused=True)
+    for into, names, parts in ((pulled, inputs, found[: len(inputs)]), (gradients, own, found[len(inputs) :])):
+        for name, part in zip(names, parts, strict=True):
+            if part is not None:
+                into[name] = into[name] + part if name in into else part

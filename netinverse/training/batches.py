@@ -1,0 +1,60 @@
+"""The batches of an epoch, in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler
+
+
+@dataclass(frozen=True)
+class Batches:
+    """``how``: "any", "fixed" (the loader must not shuffle) or "whole" (one batch of all samples)."""
+
+    loader: Iterable[Any]
+    how: str
+    seed: int
+
+    @classmethod
+    def of(cls, loader: Iterable[Any], how: str, seed: int) -> Batches:
+        if isinstance(loader, Iterator):
+            raise TypeError(
+                "LiftedTraining.fit: loader is an iterator, which is used up after one epoch. Pass a DataLoader, or a list of "
+                "batches."
+            )
+        if how == "fixed" and isinstance(loader, DataLoader) and isinstance(loader.sampler, RandomSampler):
+            raise ValueError(
+                "LiftedTraining.fit: the loader shuffles, but ProximalSAGA keeps the last gradient of every batch, which has to "
+                "be the same batch in every epoch. Use shuffle=False."
+            )
+        return cls(loader, how, seed)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x, targets); the order depends on the seed and the epoch alone, so that an interrupted one can be taken up again."""
+        if isinstance(self.loader, DataLoader) and isinstance(self.loader.sampler, RandomSampler):
+            self.loader.sampler.generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        pairs = map(_pair, self.loader)
+        if self.how != "whole":
+            yield from pairs
+            return
+        if all_ := tuple(zip(*pairs, strict=True)):
+            yield torch.cat(all_[0]), torch.cat(all_[1])
+
+    def example(self) -> Tensor:
+        """Two inputs, to lift a network with."""
+        for x, _ in self.epoch(0):
+            return torch.zeros(2, *x.shape[1:])
+        raise ValueError("LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset.")
+
+
+def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
+        raise TypeError(
+            f"LiftedTraining.fit: the loader gives {type(batch).__name__} objects, but each batch has to be a pair of tensors, "
+            f"inputs and targets. For an autoencoder pair the inputs with themselves."
+        )
+    return batch[0], batch[1]

@@ -1,0 +1,173 @@
+"""How far a training is: the history, the best parameters, and the checkpoint that keeps them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from netinverse.archives import UNREADABLE, read_archive, write_archive
+from netinverse.fingerprint import fingerprint
+from netinverse.networks import LiftedNetwork
+from netinverse.training.algorithm import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "netinverse training 1"
+EVERY = 1.0
+"""Seconds of work between two writings within an epoch."""
+COLUMNS = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "samples", "seconds")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Of one batch: the sum of the losses, the labels met, the samples."""
+
+    loss: float
+    hits: float
+    samples: int
+
+
+@dataclass
+class Journal:
+    """``epoch``, ``batch``: what comes next. ``decisive``: what the checkpoint of another training differs in."""
+
+    path: Path | None
+    decisive: str
+    epoch: int = 0
+    batch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: tuple[float, float, int] = (0.0, 0.0, 0)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    found: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began = time.perf_counter()
+        self._written = time.monotonic()
+
+    @classmethod
+    def open(cls, path: Path | None, settings: object, network: LiftedNetwork, epochs: int, seed: int) -> Journal:
+        """A new one, or that of the checkpoint.
+
+        Raises FileNotFoundError for a folder that is not there, ValueError for a file that is damaged or of another training.
+        """
+        shapes = [(name, tuple(p.shape), str(p.dtype)) for name, p in network.named_parameters()]
+        journal = cls(path, fingerprint(settings, tuple(shapes), tuple(node.name for node in network.nodes), epochs, seed))
+        if path is None:
+            return journal
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"LiftedTraining.fit: the folder of the checkpoint {str(path)!r} does not exist. Make it first."
+            )
+        if path.exists():
+            journal._read(path)
+        return journal
+
+    def _read(self, path: Path) -> None:
+        try:
+            tensors, meta = read_archive(path)
+            if meta.get("format") != FORMAT:
+                raise ValueError(f"its format is {meta.get('format')!r}")
+            numbers = (meta["epoch"], meta["batch"], meta["rows"], meta["sums"], meta["seconds"], meta["decisive"])
+        except UNREADABLE as error:
+            raise ValueError(
+                f"LiftedTraining.fit: checkpoint {str(path)!r} is no complete checkpoint of a training ({error}). It is left as "
+                f"it is; pass another file, or delete this one to begin anew."
+            ) from error
+        if numbers[5] != self.decisive:
+            raise ValueError(
+                f"LiftedTraining.fit: checkpoint {str(path)!r} is of another training: the network, the settings, the epochs or "
+                f"the seed differ. It is left as it is; pass another file, or the arguments of that training."
+            )
+        self.epoch, self.batch, self.rows, self.seconds = numbers[0], numbers[1], list(numbers[2]), numbers[4]
+        self.sums = (numbers[3][0], numbers[3][1], int(numbers[3][2]))
+        self.found = tensors
+
+    def restore(self, run: Run, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Parameters and the state of the run as the checkpoint has them."""
+        if not self.found:
+            return
+        device = next(iter(parameters.values())).device
+        state = _under("run", self.found, device)
+        run.restore(state)
+        _put(parameters, _under("parameters", self.found, device))
+        self.best = _under("best", self.found, device)
+        self.found = {}
+
+    def record(self, run: Run, parameters: Mapping[str, nn.Parameter], kept: Kept) -> None:
+        """After a batch."""
+        self.batch += 1
+        loss, hits, samples = self.sums
+        self.sums = (loss + kept.loss, hits + kept.hits, samples + kept.samples)
+        if self.path is not None and time.monotonic() - self._written > EVERY:
+            self._write(run, parameters)
+
+    def finish_epoch(
+        self, run: Run, parameters: Mapping[str, nn.Parameter], validated: Mapping[str, float], patience: int | None
+    ) -> dict[str, float]:
+        """The row of the epoch that is over."""
+        loss, hits, samples = self.sums
+        row = dict.fromkeys(COLUMNS, math.nan)
+        row |= {"epoch": self.epoch, "loss": loss / samples, "accuracy": hits / samples, "samples": samples, **validated}
+        row["seconds"] = self.seconds + time.perf_counter() - self._began
+        self.rows.append(row)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, (0.0, 0.0, 0)
+        if patience is not None and self._since_best() == 0:
+            self.best = {name: p.detach().clone() for name, p in parameters.items()}
+        if self.path is not None:
+            self._write(run, parameters)
+        return row
+
+    def _since_best(self) -> int:
+        """Epochs since the least loss, on the validation data where there are any."""
+        name = "validation_loss" if self.rows and not math.isnan(self.rows[-1]["validation_loss"]) else "loss"
+        losses = [row[name] for row in self.rows]
+        return len(losses) - 1 - losses.index(min(losses))
+
+    def exhausted(self, patience: int | None) -> bool:
+        return patience is not None and self._since_best() >= patience
+
+    def put_best(self, parameters: Mapping[str, nn.Parameter], patience: int | None) -> None:
+        if patience is not None and self.best:
+            _put(parameters, self.best)
+
+    def table(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(COLUMNS)).astype({"epoch": int, "samples": int})
+
+    def _write(self, run: Run, parameters: Mapping[str, nn.Parameter]) -> None:
+        assert self.path is not None
+        tensors = {f"run/{name}": value for name, value in run.state().items()}
+        tensors |= {f"parameters/{name}": p.detach() for name, p in parameters.items()}
+        tensors |= {f"best/{name}": p for name, p in self.best.items()}
+        meta = {
+            "format": FORMAT,
+            "decisive": self.decisive,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "rows": self.rows,
+            "sums": list(self.sums),
+            "seconds": self.seconds + time.perf_counter() - self._began,
+        }
+        write_archive(self.path, tensors, meta, compressed=False)
+        self._written = time.monotonic()
+
+
+def _under(kind: str, found: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    prefix = f"{kind}/"
+    return {name.removeprefix(prefix): value.to(device) for name, value in found.items() if name.startswith(prefix)}
+
+
+def _put(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(values[name])

@@ -1,0 +1,201 @@
+"""``LiftedTraining``: parameters from data, without differentiating activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from netinverse.checks import require_number, require_object, require_whole
+from netinverse.networks import LiftedNetwork, lift
+from netinverse.protocols import ProximalFunction
+from netinverse.training.algorithm import Algorithm, BatchResult, Run
+from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
+from netinverse.training.batches import Batches
+from netinverse.training.journal import Journal, Kept
+from netinverse.training.losses import CrossEntropy, Loss, loss_of
+from netinverse.training.problem import PENALTIES, TrainingProblem
+from netinverse.training.proximal_sgd import ProximalSGD
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANY = 10
+"""Sweeps of the contrastive penalty, whose activations are to be near their minimiser."""
+
+
+@dataclass(frozen=True)
+class LiftedTraining:
+    """min over theta and u of mean loss(z_out, y) + sum_l weight C_l(u_l, A_l(theta)(x, u_<l)) + R(theta).
+
+    penalty: C_l. "bregman", B(u, z); "fenchel", the Lagrangian of the Fenchel-lifted network, which is the same B; "quadratic",
+    1/2||u - sigma(z)||^2, which differentiates activations; "contrastive", the minimum over u of loss + B, found by 10 sweeps.
+    algorithm: ProximalSGD(), ProximalSAGA(), ImplicitSGD() or BlockDescent(). loss: "auto", "cross-entropy", "squared" or a
+    function of output and targets; "auto" is cross-entropy on the last affine output for whole targets (batch,), and for float
+    ones the Bregman penalty of the last activation, which is the squared loss where there is none. weight: of all layers.
+    auxiliaries: where the activations of a batch begin, ForwardPass() or TargetCodes(). regulariser: R on matrices and filters,
+    by its proximal map: ni.L1(1e-4), ni.SquaredNorm(1e-4).
+
+    Wang & Benning, Lifted Bregman Training of Neural Networks, JMLR 24(232), 2023.
+    """
+
+    penalty: str = "bregman"
+    algorithm: Algorithm = field(default_factory=ProximalSGD)
+    loss: str | Loss = "auto"
+    weight: float = 1.0
+    auxiliaries: Auxiliaries = field(default_factory=ForwardPass)
+    regulariser: ProximalFunction | None = None
+
+    def __post_init__(self) -> None:
+        if self.penalty not in PENALTIES:
+            raise ValueError(
+                f"LiftedTraining: penalty is {self.penalty!r}, but must be one of {', '.join(map(repr, PENALTIES))}."
+            )
+        require_number("LiftedTraining", "weight", self.weight, "The default is 1.")
+        require_object("LiftedTraining", "algorithm", self.algorithm, ("begin",), "Write algorithm=ni.training.ProximalSGD().")
+        require_object("LiftedTraining", "auxiliaries", self.auxiliaries, ("at",), "Write auxiliaries=ni.training.TargetCodes().")
+
+    def fit(
+        self,
+        network: nn.Module,
+        loader: Iterable[Any],
+        epochs: int = 10,
+        *,
+        validation: Iterable[Any] | None = None,
+        patience: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        progress: bool = False,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Train the network in place; the history: one row an epoch.
+
+        network: a LiftedNetwork, or a module that ``ni.lift`` lifts exactly; batch normalisation keeps its statistics. loader:
+        gives (x, targets), x (batch, *input_shape); a DataLoader that shuffles does so by ``seed``. validation: another loader;
+        with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the best
+        one.
+        checkpoint: a file that is written after every batch's work of a second and at the end of each epoch; called again with
+        the same arguments, an interrupted ``fit`` goes on from there, to the same parameters.
+
+        Columns: epoch, loss, accuracy (cross-entropy only), validation_loss, validation_accuracy, samples, seconds.
+        Raises ValueError for a network that is not exactly lifted or has nothing to train, for targets that do not fit, and an
+        empty loader; RuntimeError where a batch has no finite loss or gradient: the parameters are then those before that batch.
+        """
+        require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
+        if patience is not None:
+            require_whole("LiftedTraining.fit", "patience", patience, 1, "Leave it out to train for all epochs.")
+        batches = Batches.of(loader, self.algorithm.batches, seed)
+        lifted = _lifted(network, batches)
+        sweeps = MANY if self.penalty == "contrastive" else 1
+        problem = TrainingProblem(lifted, self.loss, self.penalty, self.weight, sweeps, self.auxiliaries, self.regulariser)
+        if not problem.parameters:
+            raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
+        run = self.algorithm.begin(problem)
+        journal = Journal.open(None if checkpoint is None else Path(checkpoint), self, lifted, epochs, seed)
+        journal.restore(run, problem.parameters)
+        with _bar(progress, epochs, journal.epoch) as ticker:
+            for epoch in range(journal.epoch, epochs):
+                self._epoch(problem, run, batches, journal, epoch, epochs)
+                row = journal.finish_epoch(run, problem.parameters, _validated(self.loss, lifted, validation), patience)
+                if ticker is not None:
+                    ticker.update(1)
+                    ticker.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "samples") and v == v})
+                if journal.exhausted(patience):
+                    break
+        journal.put_best(problem.parameters, patience)
+        return journal.table()
+
+    def _epoch(self, problem: TrainingProblem, run: Run, batches: Batches, journal: Journal, epoch: int, epochs: int) -> None:
+        network, count = problem.network, 0
+        for number, (x, targets) in enumerate(batches.epoch(epoch)):
+            count += 1
+            if number < journal.batch:
+                continue
+            x, targets = _fitted(network, x, targets)
+            try:
+                result = run.batch(number, x, targets, epoch / epochs)
+            except FloatingPointError as error:
+                raise RuntimeError(
+                    f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
+                    f"network has the parameters from before that batch. Look for NaN in its samples, or lower the learning rate."
+                ) from error
+            journal.record(run, problem.parameters, Kept(float(result.loss.double().sum()), _hits(result, targets), len(x)))
+        if count == 0:
+            raise ValueError(
+                "LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset."
+            )
+
+
+def _lifted(network: nn.Module, batches: Batches) -> LiftedNetwork:
+    """The network lifted, with the parameters of the module itself."""
+    if isinstance(network, LiftedNetwork):
+        lifted = network
+    elif isinstance(network, nn.Module):
+        training = network.training
+        parameter = next(network.parameters(), torch.zeros(()))
+        x = batches.example().to(dtype=parameter.dtype, device=parameter.device)
+        try:
+            lifted = lift(network.eval(), x)
+        finally:
+            network.train(training)
+    else:
+        raise TypeError(
+            f"LiftedTraining.fit: network is a {type(network).__name__}, but must be a torch.nn.Module or a LiftedNetwork."
+        )
+    smooth = [node.name for node in lifted.nodes if node.kind == "smooth"]
+    if smooth:
+        raise ValueError(
+            f"LiftedTraining.fit: the network is not exactly lifted: {', '.join(smooth)} {'is' if len(smooth) == 1 else 'are'} "
+            f"no proximal map, and has no penalty. Replace it by a proximal activation; lift(...).summary() says why it is none."
+        )
+    return lifted
+
+
+def _fitted(network: LiftedNetwork, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch on the network's device, floats in its dtype."""
+    if tuple(x.shape[1:]) != tuple(network.input_shape) or len(x) != len(targets):
+        raise ValueError(
+            f"LiftedTraining.fit: a batch has inputs of shape {tuple(x.shape)} and targets of shape {tuple(targets.shape)}, but "
+            f"the network takes (batch, {', '.join(map(str, network.input_shape))}), with one target for each."
+        )
+    targets = targets.to(network.device)
+    return x.to(network.device, network.dtype), targets.to(network.dtype) if targets.is_floating_point() else targets
+
+
+def _hits(result: BatchResult, targets: Tensor) -> float:
+    """How many labels are met; NaN where the targets are no labels."""
+    if targets.is_floating_point() or targets.ndim != 1 or result.output.ndim != 2:
+        return math.nan
+    return float((result.output.argmax(1) == targets).sum())
+
+
+def _validated(loss: str | Loss, network: LiftedNetwork, loader: Iterable[Any] | None) -> dict[str, float]:
+    """Mean loss and accuracy over another loader."""
+    if loader is None:
+        return {}
+    total, hits, count = 0.0, 0.0, 0
+    with torch.no_grad():
+        for pair in loader:
+            x, targets = _fitted(network, *pair)
+            z = network.pre_activation(x)
+            term = loss_of(loss, network, targets)
+            total += float(term(z).double().sum())
+            hits += float((z.argmax(1) == targets).sum()) if isinstance(term, CrossEntropy) else math.nan
+            count += len(x)
+    if count == 0:
+        raise ValueError("LiftedTraining.fit: the validation loader gives no batch. Check its dataset, or leave it out.")
+    return {"validation_loss": total / count, "validation_accuracy": hits / count}
+
+
+def _bar(shown: bool, epochs: int, begun: int) -> Any:
+    if not shown:
+        return nullcontext()
+    from tqdm.auto import tqdm
+
+    return tqdm(total=epochs, initial=begun, desc="training", unit="epoch")

@@ -1,0 +1,95 @@
+"""What is minimised over the parameters and the activations, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, Swept, backward_sweep
+from netinverse.lifting.penalties import Penalty
+from netinverse.networks import LiftedNetwork
+from netinverse.networks.node import Node
+from netinverse.protocols import ProximalFunction
+from netinverse.tensors import norm
+from netinverse.training.auxiliaries import Auxiliaries
+from netinverse.training.losses import Loss, loss_of
+
+PENALTIES = ("bregman", "quadratic", "fenchel", "contrastive")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingProblem:
+    """min over theta and u of mean over samples of loss(z_out, y) + sum_l weight C_l(u_l, z_l), + R(theta).
+
+    penalty: C. "bregman": B(u, z). "fenchel": the Lagrangian of the Fenchel-lifted network, which is the same B. "quadratic":
+    1/2||u - sigma(z)||^2. "contrastive": min_u {loss + E} - min_u E with B; the second minimum is 0, attained by the forward
+    pass, so that its gradient is that of E at the minimiser in u: ``sweeps`` is to be large enough to come near it.
+    """
+
+    network: LiftedNetwork
+    loss: str | Loss
+    penalty: str
+    weight: float
+    sweeps: int
+    auxiliaries: Auxiliaries
+    regulariser: ProximalFunction | None
+
+    @cached_property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+
+    @cached_property
+    def _penalty(self) -> Callable[[Node], Penalty]:
+        return QuadraticPenalty if self.penalty == "quadratic" else _bregman
+
+    def energy(self, targets: Tensor) -> LiftedEnergy:
+        """That of the sum over the batch."""
+        return LiftedEnergy(self.network, loss_of(self.loss, self.network, targets), self.weight, self._penalty)
+
+    def swept(self, x: Tensor, targets: Tensor, progress: float) -> Swept:
+        """The block steps from where the auxiliaries say, and the gradients, of the sum over the batch.
+
+        u_l+ = prox_{1/2||.||^2 + Psi_l}(u_l + z_l - g/weight), half way from u_l to what the layers above ask for. Safe steps, by
+        the norms of the layers, are so short that after a few layers nothing is left of a residual; these pass on half of it. The
+        energy of a batch may rise in them.
+        """
+        energy = self.energy(targets)
+        step_sizes = [1.0 / self.weight] * len(energy.blocks)
+        begin = self.auxiliaries.at(progress, energy.blocks, targets, self.network.nodes[-1].shape[0])
+        found = backward_sweep(energy, x, step_sizes, begin)
+        for _ in range(self.sweeps - 1):
+            us = found.us
+            found = backward_sweep(energy, x, step_sizes, lambda block, activation, us=us: us[block])  # type: ignore[misc]
+        return found
+
+    def safe_steps(self) -> list[float]:
+        """1 / sum over children of weight ||A||^2, by block: with these the energy falls in every block step."""
+        energy = LiftedEnergy(self.network, _Nothing(), self.weight, self._penalty)
+        return [energy.step_size(block) for block in range(len(energy.blocks))]
+
+    def regularise(self, step: float) -> None:
+        """theta <- prox_{step R}(theta), for the parameters that are matrices or filters."""
+        if self.regulariser is not None:
+            with torch.no_grad():
+                for p in self.parameters.values():
+                    if p.ndim > 1:
+                        p.copy_(self.regulariser.prox(p[None], step)[0])
+
+
+def _bregman(node: Node) -> Penalty:
+    assert node.potential is not None
+    return BregmanPenalty(node.potential)
+
+
+class _Nothing:
+    """No fidelity: for what a lifted energy knows without data."""
+
+    def __call__(self, z: Tensor, /) -> Tensor:
+        return torch.zeros_like(norm(z))
+
+    def gradient(self, z: Tensor) -> Tensor:
+        return torch.zeros_like(z)

@@ -1,0 +1,70 @@
+"""Stochastic gradients of the lifted energy: one sweep of block steps, one step of an optimiser of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netinverse.checks import require_number
+from netinverse.training.algorithm import BatchResult, gradients
+from netinverse.training.problem import TrainingProblem
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class ProximalSGD:
+    """theta+ = prox_{lr R}(theta - lr d), d the ``optimiser``'s direction for the gradient of the lifted energy of the batch.
+
+    The activations begin where the auxiliaries say and take one block step each, which passes on half of what is asked of them.
+    The gradient in theta is then (sigma(z) - u) times what enters the layer: no activation is differentiated, and the cost is
+    that of one back-propagation. optimiser: "adam", or "sgd" with momentum 0.9.
+    """
+
+    learning_rate: float = 1e-3
+    optimiser: str = "adam"
+    batches = "any"
+
+    def __post_init__(self) -> None:
+        require_number("ProximalSGD", "learning_rate", self.learning_rate, "The default is 1e-3.")
+        if self.optimiser not in ("adam", "sgd"):
+            raise ValueError(f"ProximalSGD: optimiser is {self.optimiser!r}, but must be 'adam' or 'sgd'.")
+
+    def begin(self, problem: TrainingProblem) -> ProximalSGDRun:
+        parameters = list(problem.parameters.values())
+        if self.optimiser == "adam":
+            return ProximalSGDRun(problem, torch.optim.Adam(parameters, self.learning_rate), self.learning_rate)
+        return ProximalSGDRun(problem, torch.optim.SGD(parameters, self.learning_rate, _MOMENTUM), self.learning_rate)
+
+
+class ProximalSGDRun:
+    """The optimiser of torch, and its state."""
+
+    def __init__(self, problem: TrainingProblem, optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
+        self._problem, self._optimiser, self._rate = problem, optimiser, learning_rate
+
+    def batch(self, number: int, x: Tensor, targets: Tensor, progress: float) -> BatchResult:
+        found = gradients(self._problem, x, targets, progress)
+        for name, p in self._problem.parameters.items():
+            p.grad = found.gradients.get(name)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self._problem.regularise(self._rate)
+        return BatchResult(found.fidelity, found.output)
+
+    def state(self) -> dict[str, Tensor]:
+        kept: dict[str, Tensor] = {}
+        for k, values in self._optimiser.state_dict()["state"].items():
+            kept |= {f"{k}/{name}": value for name, value in values.items() if isinstance(value, Tensor)}
+        return kept
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        found: dict[int, dict[str, Any]] = {}
+        for name, value in state.items():
+            k, _, key = name.partition("/")
+            found.setdefault(int(k), {})[key] = value
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": found})

@@ -1,0 +1,185 @@
+"""Every algorithm and penalty: what falls, what is learned, and what the formulas say."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import netinverse as ni
+from netinverse.training import BlockDescent, ForwardPass, ImplicitSGD, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
+from netinverse.training.problem import TrainingProblem
+from netinverse.training.weight_step import curvatures, energy_gradients, objective, weight_step
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    images, labels = load_digits(return_X_y=True)
+    return torch.as_tensor(images, dtype=torch.float32) / 16, torch.as_tensor(labels)
+
+
+X, Y = digits()
+HELD_OUT = DataLoader(TensorDataset(X[1500:], Y[1500:]), 300)
+
+
+def loader(shuffle: bool = True) -> DataLoader[tuple[Tensor, ...]]:
+    return DataLoader(TensorDataset(X[:1500], Y[:1500]), 50, shuffle=shuffle)
+
+
+def model(*sizes: int, activation: type[nn.Module] = nn.ReLU, seed: int = 0) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(seed)
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        layer = nn.Linear(fan_in, fan_out)
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.copy_((2 * torch.rand(p.shape, generator=generator) - 1) / fan_in**0.5)
+        layers += [layer] if i == len(sizes) - 2 else [layer, activation()]
+    return nn.Sequential(*layers).eval()
+
+
+def accuracy(network: nn.Module) -> float:
+    with torch.no_grad():
+        return float((network(X[1500:]).argmax(1) == Y[1500:]).float().mean())
+
+
+@pytest.mark.parametrize("penalty", ["bregman", "quadratic", "fenchel", "contrastive"])
+def test_every_penalty_learns_the_digits(penalty: str) -> None:
+    network = model(64, 40, 10)
+    history = LiftedTraining(penalty, ProximalSGD(3e-3)).fit(network, loader(), 8, validation=HELD_OUT)
+    assert list(history.columns[:3]) == ["epoch", "loss", "accuracy"] and len(history) == 8
+    assert accuracy(network) > 0.85 and history.loss.iloc[-1] < 0.5 * history.loss.iloc[0]
+    assert history.validation_accuracy.iloc[-1] == pytest.approx(accuracy(network))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "epochs", "least"),
+    [
+        (ProximalSGD(0.1, "sgd"), 8, 0.83),
+        (ProximalSAGA(0.1), 15, 0.85),
+        (ImplicitSGD(1.0), 6, 0.85),
+        (BlockDescent("adam"), 8, 0.75),
+    ],
+    ids=["sgd", "saga", "implicit", "blocks"],
+)
+def test_every_algorithm_learns_the_digits(algorithm: ni.training.Algorithm, epochs: int, least: float) -> None:
+    network = model(64, 40, 10)
+    LiftedTraining(algorithm=algorithm).fit(network, loader(shuffle=algorithm.batches == "any"), epochs)
+    assert accuracy(network) > least
+
+
+def problem(network: ni.LiftedNetwork, regulariser: ni.L1 | None = None) -> TrainingProblem:
+    return TrainingProblem(network, "auto", "bregman", 1.0, 1, ForwardPass(), regulariser)
+
+
+@pytest.mark.parametrize("acceleration", [None, "nesterov", "heavy-ball", "adam"])
+def test_the_energy_falls_in_every_sweep_of_block_descent(acceleration: str | None) -> None:
+    network = ni.lift(model(64, 20, 10).double(), torch.zeros(2, 64, dtype=torch.float64))
+    x, y = X[:200].double(), Y[:200]
+    whole = problem(network, ni.L1(1e-4))
+    run = BlockDescent(acceleration, sweeps=1).begin(whole)
+    values = []
+    for _ in range(15):
+        run.batch(0, x, y, 0.0)
+        us = tuple(value for name, value in run.state().items() if name.startswith("u/"))
+        values.append(float(objective(whole, whole.energy(y), x, us, None)))
+    assert all(after <= before for before, after in pairwise(values))
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_the_energy_falls_in_every_block_step() -> None:
+    network = ni.lift(model(64, 20, 15, 10).double(), torch.zeros(2, 64, dtype=torch.float64))
+    x, y = X[:100].double(), Y[:100]
+    whole = problem(network)
+    energy = whole.energy(y)
+    us = list(energy.activations(x))
+    steps, length = whole.safe_steps(), 1.0
+    for _ in range(5):
+        for block in (1, 0):
+            before = objective(whole, energy, x, us, None)
+            with torch.no_grad():
+                us[block] = energy.prox(block, us[block] - steps[block] * energy.gradient(block, x, us), steps[block])
+            assert objective(whole, energy, x, us, None) <= before + 1e-12
+        before = objective(whole, energy, x, us, None)
+        length, after = weight_step(whole, energy, x, us, length)
+        assert after < before
+
+
+def test_gradients_and_curvatures_of_the_parameters() -> None:
+    """Against automatic differentiation of the energy, and against the largest eigenvalue of its Hessian in one layer."""
+    network = ni.lift(model(6, 5, 3).double(), torch.zeros(2, 6, dtype=torch.float64))
+    x, y = torch.randn(8, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64), torch.arange(8) % 3
+    whole = problem(network)
+    energy = whole.energy(y)
+    us = tuple(u.detach() + 0.1 for u in energy.activations(x))
+    found = energy_gradients(energy, x, us, whole.parameters)
+    exact = torch.autograd.grad(energy.value(x, us).mean(), list(whole.parameters.values()))
+    for ours, g in zip(found.values(), exact, strict=True):
+        torch.testing.assert_close(ours, g)
+    steep = curvatures(whole, energy, x, us)
+    for key, entering in zip(list(steep)[::2], (x, us[0]), strict=True):
+        with_one = torch.cat([entering, torch.ones(8, 1, dtype=torch.float64)], 1)
+        assert steep[key] >= float(torch.linalg.eigvalsh(with_one.T @ with_one / 8)[-1])
+
+
+def test_one_implicit_step_stays_near_and_lowers_the_objective_of_the_batch() -> None:
+    near, far = model(64, 20, 10), model(64, 20, 10)
+    before = [p.detach().clone() for p in near.parameters()]
+    moved = []
+    for network, proximity in ((near, 1e-3), (far, 1.0)):
+        LiftedTraining(algorithm=ImplicitSGD(proximity, sweeps=5)).fit(network, [(X[:50], Y[:50])], 1)
+        moved.append(float(sum((p.detach() - q).norm() for p, q in zip(network.parameters(), before, strict=True))))
+    assert 0 < moved[0] < 0.3 * moved[1]
+
+
+def test_a_regulariser_makes_weights_sparse() -> None:
+    network = model(64, 40, 10)
+    LiftedTraining(algorithm=ProximalSGD(0.05, "sgd"), regulariser=ni.L1(3e-3)).fit(network, loader(), 15)
+    weights = torch.cat([p.flatten() for p in network.parameters() if p.ndim > 1])
+    assert float((weights == 0).float().mean()) > 0.15 and accuracy(network) > 0.8
+
+
+def test_codes_of_the_targets_train_what_back_propagation_cannot() -> None:
+    """Ten sigmoid layers from torch's own start: stochastic gradients by back-propagation stay at chance."""
+    sizes = (64, *[32] * 10, 10)
+    codes, plain = (model(*sizes, activation=nn.Sigmoid) for _ in range(2))
+    training = LiftedTraining(algorithm=ProximalSGD(1e-2), auxiliaries=TargetCodes())
+    training.fit(codes, loader(), 12)
+    optimiser = torch.optim.SGD(plain.parameters(), 0.1, 0.9)
+    for _ in range(12):
+        for x, y in loader():
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(plain(x), y).backward()
+            optimiser.step()
+    assert accuracy(plain) < 0.2 and accuracy(codes) > 0.8
+
+
+def test_float_targets_take_the_penalty_of_the_last_activation_or_half_the_squares() -> None:
+    network = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 64), nn.Sigmoid()).eval()
+    untrained = copy.deepcopy(network)
+    pairs = [(X[k : k + 50], X[k : k + 50]) for k in range(0, 1500, 50)]
+    history = LiftedTraining(algorithm=ProximalSGD(3e-3)).fit(network, pairs, 10)
+    assert history.accuracy.isna().all()
+    with torch.no_grad():
+        errors = [float((each(X[1500:]) - X[1500:]).square().mean()) for each in (network, untrained)]
+        z = network[:-1](X[:1])
+        penalty = ni.bregman_penalty(ni.potential_of("sigmoid"), X[:1], z)
+    assert errors[0] < 0.5 * errors[1]
+    assert float(penalty) >= 0.5 * float((network(X[:1]) - X[:1]).square().sum())
+
+
+def test_convolutions_and_any_torch_loss() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(96, 10)).eval()
+    batches = [(X[k : k + 50].reshape(-1, 1, 8, 8), Y[k : k + 50]) for k in range(0, 1500, 50)]
+
+    def smoothed(output: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output, targets, label_smoothing=0.1)
+
+    LiftedTraining(algorithm=ProximalSGD(3e-3), loss=smoothed).fit(network, batches, 15)
+    with torch.no_grad():
+        found = network(X[1500:].reshape(-1, 1, 8, 8)).argmax(1)
+    assert float((found == Y[1500:]).float().mean()) > 0.82

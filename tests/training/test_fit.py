@@ -1,0 +1,265 @@
+"""``fit``: bad input, interruption and resumption, early stopping, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import netinverse as ni
+from netinverse.training import AdaBreg, BlockDescent, ImplicitSGD, LiftedTraining, LinBreg, ProximalSAGA, ProximalSGD, sparsify
+from netinverse.training.algorithm import Algorithm
+
+
+def blobs(count: int = 120) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 3
+    return torch.randn(count, 5, generator=generator) + 2 * torch.eye(5)[labels], labels
+
+
+X, Y = blobs()
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    layers = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in layers.parameters():
+            p.copy_(0.5 * torch.randn(p.shape, generator=generator))
+    return layers
+
+
+def loader(shuffle: bool = True) -> DataLoader[tuple[Tensor, ...]]:
+    return DataLoader(TensorDataset(X, Y), 20, shuffle=shuffle)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Breaking:
+    """Batches that end in the middle of the epoch with this number."""
+
+    def __init__(self, inner: DataLoader[tuple[Tensor, ...]], epoch: int, batch: int) -> None:
+        self.inner, self.left, self.batch = inner, epoch + 1, batch
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        self.left -= 1
+        for k, pair in enumerate(self.inner):
+            if self.left == 0 and k == self.batch:
+                raise Interrupted
+            yield pair
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        ProximalSGD(1e-2),
+        ProximalSGD(1e-2, "sgd"),
+        ProximalSAGA(),
+        ImplicitSGD(),
+        BlockDescent("nesterov", 2),
+        BlockDescent("adam", 2),
+    ],
+    ids=str,
+)
+def test_an_interrupted_training_ends_as_the_uninterrupted_one(
+    algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netinverse.training.journal.EVERY", 0.0)
+    training, whole, parts = LiftedTraining(algorithm=algorithm), network(), network()
+    expected = training.fit(whole, loader(shuffle=False), 4, patience=3)
+    path = tmp_path / "training.npz"
+    with pytest.raises(Interrupted):  # the first pass is the one that looks at an example
+        training.fit(parts, Breaking(loader(shuffle=False), 3, 2), 4, patience=3, checkpoint=path)
+    resumed = network(seed=9)
+    history = training.fit(resumed, loader(shuffle=False), 4, patience=3, checkpoint=path)
+    assert history.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_fit import X, Y, network
+from torch.utils.data import DataLoader, TensorDataset
+from netinverse.training import LiftedTraining
+import netinverse.training.journal as journal
+journal.EVERY = 0.0
+model = network()
+LiftedTraining().fit(model, DataLoader(TensorDataset(X, Y), 4, shuffle=True), 40, checkpoint={path!r}, seed=3)
+"""
+
+
+def test_kill_loses_at_most_the_current_batch(tmp_path: Path) -> None:
+    path = tmp_path / "training.npz"
+    script = SCRIPT.format(tests=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    until = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    pairs = DataLoader(TensorDataset(X, Y), 4, shuffle=True)
+    resumed, whole = network(), network()
+    LiftedTraining().fit(resumed, pairs, 40, checkpoint=path, seed=3)
+    LiftedTraining().fit(whole, pairs, 40, seed=3)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_foreign_or_damaged_checkpoint_is_refused_and_left(tmp_path: Path) -> None:
+    path = tmp_path / "training.npz"
+    LiftedTraining().fit(network(), loader(), 1, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is of another training"):
+        LiftedTraining().fit(nn.Sequential(nn.Linear(5, 3)), loader(), 1, checkpoint=path)
+    with pytest.raises(ValueError, match="is of another training"):
+        LiftedTraining(algorithm=ProximalSGD(0.5)).fit(network(), loader(), 1, checkpoint=path)
+    assert path.read_bytes() == before
+    path.write_bytes(before[:100])
+    with pytest.raises(ValueError, match="is no complete checkpoint of a training"):
+        LiftedTraining().fit(network(), loader(), 1, checkpoint=path)
+    with pytest.raises(FileNotFoundError, match="folder of the checkpoint"):
+        LiftedTraining().fit(network(), loader(), 1, checkpoint=tmp_path / "none" / "training.npz")
+
+
+def test_early_stopping_keeps_the_best_parameters() -> None:
+    model = network()
+    noise = DataLoader(TensorDataset(torch.randn(60, 5, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 3), 60)
+    history = LiftedTraining(algorithm=ProximalSGD(0.05)).fit(model, loader(), 50, validation=noise, patience=3)
+    assert len(history) < 50 and history.validation_loss.idxmin() == len(history) - 4
+    with torch.no_grad():
+        loss = float(nn.functional.cross_entropy(model(noise.dataset.tensors[0]), noise.dataset.tensors[1]))  # type: ignore[attr-defined]
+    assert loss == pytest.approx(history.validation_loss.min(), rel=1e-5)
+
+
+def test_the_result_is_an_ordinary_module_and_modes_are_kept() -> None:
+    model = network().train()
+    frozen = model[0].weight.requires_grad_(False).clone()
+    LiftedTraining().fit(model, loader(), 2)
+    assert model.training and torch.equal(model[0].weight, frozen) and model[2].weight.requires_grad
+    assert set(model.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert torch.export.export(model.eval(), (X[:2],)).module()(X[:2]).shape == (2, 3)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_same_seed_is_the_same_training_and_another_is_another() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        model = network()
+        torch.manual_seed(len(found))
+        LiftedTraining().fit(model, loader(), 2, seed=seed)
+        found.append(torch.nn.utils.parameters_to_vector(model.parameters()))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_a_batch_that_is_not_finite_is_named_and_nothing_moves() -> None:
+    model = network()
+    x = X.clone()
+    x[45, 2] = torch.nan
+    pairs = [(x[k : k + 20], Y[k : k + 20]) for k in range(0, 120, 20)]
+    expected = network()
+    LiftedTraining().fit(expected, pairs[:2], 1)
+    with pytest.raises(RuntimeError, match=r"loss of sample\(s\) 5 is not finite in batch 2 of epoch 0"):
+        LiftedTraining().fit(model, pairs, 3)
+    for a, b in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_refusals() -> None:
+    fit = LiftedTraining().fit
+    with pytest.raises(ValueError, match="not exactly lifted: gelu is no proximal map"):
+        fit(nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3)), loader(), 1)
+    with pytest.raises(ValueError, match="the label of sample 1 of the batch is 7, but the network has 3 outputs"):
+        fit(network(), [(X[:3], torch.tensor([0, 7, 1]))], 1)
+    with pytest.raises(ValueError, match="gives no batch"):
+        fit(network(), [], 1)
+    with pytest.raises(TypeError, match="loader is an iterator"):
+        fit(network(), iter(loader()), 1)
+    with pytest.raises(TypeError, match="each batch has to be a pair of tensors"):
+        fit(network(), [X[:3]], 1)
+    with pytest.raises(ValueError, match=r"inputs of shape \(3, 4\).*takes \(batch, 5\)"):
+        fit(ni.lift(network().eval(), X[:2]), [(X[:3, :4], Y[:3])], 1)
+    with pytest.raises(ValueError, match="nothing to train"):
+        fit(network().requires_grad_(False), loader(), 1)
+    with pytest.raises(ValueError, match=r"sample 0 are outside the range of the last activation"):
+        fit(nn.Sequential(nn.Linear(5, 5), nn.Sigmoid()), [(X[:3], 9 * torch.ones(3, 5))], 1)
+    with pytest.raises(ValueError, match="cross-entropy takes whole targets"):
+        fit(nn.Sequential(nn.Linear(5, 3), nn.ReLU()), loader(), 1)
+    with pytest.raises(ValueError, match="the loader shuffles, but ProximalSAGA"):
+        LiftedTraining(algorithm=ProximalSAGA()).fit(network(), loader(), 1)
+    with pytest.raises(ValueError, match="penalty is 'l2', but must be one of 'bregman'"):
+        LiftedTraining("l2")
+    with pytest.raises(ValueError, match="loss is 'hinge'"):
+        LiftedTraining(loss="hinge").fit(network(), loader(), 1)
+    with pytest.raises(TypeError, match="algorithm"):
+        LiftedTraining(algorithm=torch.optim.Adam)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="acceleration is 'momentum'"):
+        BlockDescent("momentum")
+    with pytest.raises(ValueError, match=r"held is 0\.7 and gone is 0\.2"):
+        ni.training.TargetCodes(held=0.7, gone=0.2)
+
+
+@pytest.mark.parametrize("kind", [LinBreg, AdaBreg])
+def test_linearised_bregman_optimisers(kind: type[LinBreg] | type[AdaBreg]) -> None:
+    """theta = prox_{delta J}(delta v) after every step; without J the plain method; state_dict, closure and scheduler work."""
+    theta = nn.Parameter(torch.tensor([[0.5, 0.0, -0.3]], dtype=torch.float64))
+    optimiser = kind([theta], lr=0.1, regulariser=ni.L1(0.2), delta=2.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimiser, 5, 0.5)
+    target = torch.tensor([[1.0, 0.05, -2.0]], dtype=torch.float64)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = 0.5 * (theta - target).square().sum()
+        loss.backward()
+        return loss
+
+    losses = []
+    for step in range(12):
+        losses.append(float(optimiser.step(closure)))
+        scheduler.step()
+        dual = optimiser.state[theta]["dual"]
+        torch.testing.assert_close(theta.detach(), 2.0 * torch.sign(dual) * (dual.abs() - 0.2).clamp(min=0))
+        if step == 0:
+            assert theta[0, 1] == 0
+    assert losses[-1] < losses[0]
+    other = nn.Parameter(theta.detach().clone())
+    again = kind([other], lr=0.1, regulariser=ni.L1(0.2), delta=2.0)
+    again.load_state_dict(optimiser.state_dict())
+    theta.grad = other.grad = torch.ones_like(theta)
+    optimiser.step()
+    again.step()
+    assert torch.equal(theta, other)
+    plain, reference = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    pair = (kind([plain], lr=0.1), (torch.optim.SGD if kind is LinBreg else torch.optim.Adam)([reference], lr=0.1))
+    for _ in range(3):
+        plain.grad, reference.grad = 2 * plain.detach(), 2 * reference.detach()
+        for each in pair:
+            each.step()
+    torch.testing.assert_close(plain, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_sparsify_and_refusals_of_the_optimisers() -> None:
+    weights, bias = torch.ones(200, 100), torch.ones(5)
+    sparsify([weights, bias], 0.1)
+    assert float((weights != 0).float().mean()) == pytest.approx(0.1, abs=0.01) and bool((bias == 1).all())
+    assert float(weights.max()) == pytest.approx(10**0.5)
+    with pytest.raises(ValueError, match="density is 0"):
+        sparsify([weights], 0.0)
+    with pytest.raises(ValueError, match="LinBreg: lr is -1"):
+        LinBreg([nn.Parameter(weights)], lr=-1.0)
+    with pytest.raises(ValueError, match="LinBreg: momentum is 1"):
+        LinBreg([nn.Parameter(weights)], momentum=1.0)
+    with pytest.raises(ValueError, match="AdaBreg: betas"):
+        AdaBreg([nn.Parameter(weights)], betas=(0.9, 1.0))
