@@ -56,7 +56,7 @@ def inverted(encoder: torch.nn.Module, truth: Tensor, size: Size) -> pd.DataFram
     cases = [(kind, level, relative) for kind in KINDS for level, relative in enumerate(size.noise)]
     noisy = []
     for kind, _, relative in cases:
-        where = {"network": encoder, "truth": truth} if kind == "worst-case" else {}
+        where: dict[str, Any] = {"network": encoder, "truth": truth} if kind == "worst-case" else {}
         noisy.append(ni.add_noise(clean, relative=relative, kind=kind, **where))
     level = torch.cat([level for _, level in noisy])
     result = ni.invert(
@@ -87,9 +87,9 @@ def inverted(encoder: torch.nn.Module, truth: Tensor, size: Size) -> pd.DataFram
 
 def medians(found: pd.DataFrame) -> list[Row]:
     rows = []
-    for (level, kind), part in found.groupby(["level", "kind"]):
+    for (_, kind), part in found.groupby(["level", "kind"]):
         middle = part.median(numeric_only=True)
-        noisy = level > 0
+        noisy = bool(middle["relative_noise"] > 0)
         rows.append(
             Row(
                 kind=str(kind),
