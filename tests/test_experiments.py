@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import feature_inversion, names, resnet
+import netinverse as ni
+from experiments import feature_inversion, names, rates, resnet, semiconvergence, shallow
 from experiments.autoencoder import Settings, autoencoder
 from experiments.benchmarks.lifting import added_bytes
 from experiments.demo import picture, psnr
@@ -144,3 +145,43 @@ def test_added_memory_counts_each_storage_once_and_none_of_the_models() -> None:
     lifted.register_buffer("a", own)
     lifted.register_buffer("b", own[1:])
     assert added_bytes(lifted, model) == 20
+
+
+@pytest.mark.parametrize("regulariser", rates.REGULARISERS)
+@pytest.mark.parametrize("activation", rates.ACTIVATIONS)
+def test_truths_come_with_an_exact_source_element(activation: str, regulariser: str) -> None:
+    """R(y) >= R(x) + <W^T v, y - x> for any y, so that W^T v is in dR(x); v is zero where the activation is constant."""
+    network = rates.layer(activation, 64, 16, 1.0, seed=0)
+    x, v = rates.truth_with_element(network, activation, regulariser, 0, side=4)
+    truth = x.reshape(1, 1, 4, 4)
+    p = (v @ rates.affine_of(network).weight).reshape_as(truth)
+    slope = torch.func.jvp(network[2], (network[:2](truth),), (torch.ones(1, 64, dtype=torch.float64),))[1][0]
+    assert (v[slope == 0] == 0).all() and (v != 0).any()
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-3, 1.0):
+        other = truth + size * torch.randn(1000, 1, 4, 4, generator=generator, dtype=torch.float64)
+        assert (
+            ni.bregman_distance(rates.REGULARISERS[regulariser], other, truth.expand_as(other), p.expand_as(other)) > -1e-9
+        ).all()
+
+
+@pytest.mark.parametrize("layers", [1, 4, 20])
+def test_the_convexity_of_plus_layers_is_that_of_the_formulas(layers: int) -> None:
+    found = shallow.convexity(layers)
+    assert found["rho_from_eigenvalues"] == pytest.approx(found["rho_formula"], rel=1e-6)
+    assert found["weight_from_eigenvalues"] == pytest.approx(found["weight_formula"], rel=1e-9)
+    if layers == 20:
+        assert found["rho_formula"] == pytest.approx(187.4, abs=0.05)
+
+
+def test_every_iterate_is_watched_and_a_rule_that_reads_them_picks_the_one_it_stops_at() -> None:
+    network, truth = rates.layer("ReLU", 32, 16, 1.0, seed=0), torch.ones(1, 1, 4, 4, dtype=torch.float64)
+    data, level = ni.add_noise(network(truth), relative=0.2)
+    settings = {"input_shape": (1, 4, 4), "noise_level": level, "method": ni.Landweber(max_iterations=200)}
+    watching = semiconvergence.Watching(1e-30)
+    ni.invert(network, data, rule=watching, **settings)
+    (trace,) = watching.traces
+    stopped = ni.invert(network, data, rule=ni.DiscrepancyPrinciple(), **settings)
+    index = int(ni.DiscrepancyPrinciple().pick(trace, stopped.noise_level).index)
+    assert trace.x is not None and len(trace.x) == 200 and 0 < index < 199
+    assert torch.equal(trace.x[index], stopped.x) and stopped.converged
