@@ -55,6 +55,16 @@ class Potential(ProximalFunction, Protocol):
 
 
 @runtime_checkable
+class Plateaued(Protocol):
+    """A potential whose activation is constant on an interval, at a value inside its range."""
+
+    @property
+    def plateau(self) -> tuple[float, float]:
+        """The value, and half the length of the interval."""
+        ...
+
+
+@runtime_checkable
 class LinearMap(Protocol):
     """A linear map K and its adjoint, sample by sample."""
 

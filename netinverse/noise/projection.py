@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from netinverse.protocols import Potential
+from netinverse.protocols import Plateaued, Potential
 from netinverse.tensors import norm, per_sample
 
 
@@ -38,8 +38,9 @@ def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, 
     """Data with entries near a flat end moved onto it, where leaving noise there costs more than moving a signal does.
 
     A flat end is a bound of the domain that a half-line of pre-activations is mapped to: 0 of ReLU, both ends of a hard tanh.
-    Entries whose true value is the end show noise on both sides of it; projection moved half of them onto the end. Where
-    N entries are at the end and T within c = ``snap`` standard deviations of it, g signal entries a standard deviation explain
+    Inside the domain there may be such a value too, 0 of soft-thresholding: see ``_snap_to_plateau``. Entries whose true value is the end show noise on both
+    sides of it; projection moved half of them onto the end.
+    Where N entries are at the end and T within c = ``snap`` standard deviations of it, g signal entries a standard deviation explain
     T - N = g (c - 0.8), and 2 (N - 0.4 g) = N_0 entries belong to the end: signals next to it cross it, 0.4 standard deviations'
     worth of them.
 
@@ -51,6 +52,8 @@ def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, 
     Nothing moves where c standard deviations reach the middle of the domain: the ends cannot be told apart there. sigma is
     noise_level / sqrt(entries that are not at an end). Shapes: data (batch, ...), noise_level (batch,).
     """
+    if isinstance(potential, Plateaued) and snap > 0 and data.numel():
+        return _snap_to_plateau(potential, data, noise_level, snap)
     lower, upper = potential.flat_ends(data)
     if snap == 0 or not data.numel() or not bool((torch.isfinite(lower) | torch.isfinite(upper)).any()):
         return data
@@ -71,6 +74,25 @@ def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, 
         left, moved = per_sample(2 * noise * size, data) * density, per_sample(signal, data) * distance
         snapped = torch.where(near & (left > moved), end, snapped)
     return snapped
+
+
+def _snap_to_plateau(potential: Plateaued, data: Tensor, noise_level: Tensor, snap: float) -> Tensor:
+    """The same for a value inside the domain that an interval is mapped to, from both sides of which noise leads away.
+
+    No entry is exactly there. Of those within c standard deviations, as many are signal as lie between c and 2c: g a standard
+    deviation. The others, N_0, belong to the value. Left at distance r, noise costs r S with S half the interval: an entry moves
+    where 4 N_0 exp(-d^2/2)/sqrt(2 pi) * S > g r. sigma is noise_level / sqrt(entries).
+    """
+    value, half = potential.plateau
+    sigma = noise_level / data[0].numel() ** 0.5
+    distance = (data - value).abs()
+    d = distance / per_sample(sigma, data).clamp(min=torch.finfo(data.dtype).tiny)
+    inside = _count(d <= snap)
+    signal = (_count(d <= 2 * snap) - inside) / snap
+    noise = (inside - signal * snap).clamp(min=0)
+    density = torch.exp(-d.square() / 2) / (2 * torch.pi) ** 0.5
+    moves = (d <= snap) & (per_sample(4 * half * noise, data) * density > per_sample(signal, data) * distance)
+    return torch.where(moves, torch.as_tensor(value, dtype=data.dtype, device=data.device), data)
 
 
 def _count(mask: Tensor) -> Tensor:

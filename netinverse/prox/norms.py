@@ -98,6 +98,11 @@ class L1(Separable):
     def __post_init__(self) -> None:
         require_positive("L1", "weight", self.weight, "it is the shrinkage; for no penalty there is Zero()")
 
+    @property
+    def plateau(self) -> tuple[float, float]:
+        """Soft-thresholding maps [-weight, weight] to 0."""
+        return 0.0, self.weight
+
     def entries(self, x: Tensor) -> Tensor:
         return self.weight * x.abs()
 

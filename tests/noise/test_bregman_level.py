@@ -11,7 +11,7 @@ from torch import Tensor
 import netinverse as ni
 from netinverse.noise import noise_left_after_projection, snap_to_saturation
 from netinverse.protocols import Potential
-from netinverse.prox import Box, NonNegative, Zero
+from netinverse.prox import L1, Box, NonNegative, Zero
 from netinverse.prox.entropies import TanhEntropy
 from netinverse.prox.prelu import PReLUPotential
 from netinverse.prox.rectifiers import LeakyReLUPotential
@@ -83,3 +83,20 @@ def test_messages() -> None:
     with pytest.raises(ValueError, match=r"noise_level is -1 in samples 0, 1"):
         ni.bregman_noise_level(NonNegative(), data, -1.0)
     assert ni.bregman_noise_level(NonNegative(), data[:0], 0.1).shape == (0,)
+
+
+@pytest.mark.parametrize("relative", [1e-4, 1e-2, 0.1])
+def test_noise_around_the_plateau_of_soft_thresholding_is_set_to_it(relative: float) -> None:
+    """B(v, z) is below delta^2 again but for noise beyond three standard deviations; it is linear in the noise otherwise."""
+    potential = L1(0.5)
+    z = torch.randn(6, 400, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    clean = potential.prox(z)
+    data, level = ni.add_noise(clean, relative=relative)
+    treated = snap_to_saturation(potential, data, level, 3.0)
+    treated_cost, cost = potential.penalty(treated, z) / level**2, potential.penalty(data, z) / level**2
+    assert treated_cost.median() < 1 and (treated_cost < 0.3 * cost).all() and (cost > 2).all()
+    sigma = level[:, None] / 400**0.5
+    assert torch.equal(treated[clean.abs() > 6 * sigma], data[clean.abs() > 6 * sigma])
+    assert torch.equal(snap_to_saturation(potential, data, 0 * level, 3.0), data)
+    alone = snap_to_saturation(potential, data[2:3], level[2:3], 3.0)
+    assert torch.equal(alone[0], treated[2])
