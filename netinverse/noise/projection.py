@@ -38,9 +38,10 @@ def snap_to_saturation(potential: Potential, data: Tensor, noise_level: Tensor, 
     """Data with entries near a flat end moved onto it, where leaving noise there costs more than moving a signal does.
 
     A flat end is a bound of the domain that a half-line of pre-activations is mapped to: 0 of ReLU, both ends of a hard tanh.
-    Inside the domain there may be such a value too, 0 of soft-thresholding: see ``_snap_to_plateau``. Entries whose true value is the end show noise on both
-    sides of it; projection moved half of them onto the end.
-    Where N entries are at the end and T within c = ``snap`` standard deviations of it, g signal entries a standard deviation explain
+    Inside the domain there may be such a value too, 0 of soft-thresholding: see ``_snap_to_plateau``.
+
+    Entries whose true value is the end show noise on both sides of it; projection moved half of them onto the end. Where
+    N entries are at the end and T within c = ``snap`` standard deviations of it, g signal entries a standard deviation explain
     T - N = g (c - 0.8), and 2 (N - 0.4 g) = N_0 entries belong to the end: signals next to it cross it, 0.4 standard deviations'
     worth of them.
 
