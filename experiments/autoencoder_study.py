@@ -1,0 +1,215 @@
+"""Digits from noisy codes, 0 to 20 % noise: rules over many seeds, every method, a generator, the trained decoder and Adam."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+import netinverse as ni
+from experiments.autoencoder import SMOKE, Autoencoder, Settings, autoencoder
+from experiments.benchmarks.noise_levels import BOUNDS, adam
+
+RULES: dict[str, Any] = {
+    "discrepancy principle": ni.DiscrepancyPrinciple(),
+    "a priori, alpha = 0.1 delta": ni.APriori(constant=0.1),
+    "Lepskii": ni.Lepskii(),
+}
+METHODS: dict[str, Any] = {
+    "Bregman iteration": ni.BregmanIteration(),
+    "linearised Bregman": ni.LinearisedBregman(),
+    "Landweber": ni.Landweber(),
+    "Gauss-Newton": ni.GaussNewton(),
+    "Levenberg-Marquardt": ni.LevenbergMarquardt(),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """``digits`` and ``seeds`` of the study of rules; ``few`` digits with one seed for everything else."""
+
+    digits: int
+    seeds: int
+    few: int
+    noise: tuple[float, ...]
+    settings: Settings
+    tolerance: float
+    alphas: tuple[float, ...]
+    steps: int
+    rules: tuple[str, ...]
+    methods: tuple[str, ...]
+    jobs: int
+    folder: str
+
+
+SIZES = {
+    "full": Size(
+        digits=50,
+        seeds=5,
+        few=10,
+        noise=(0.0, 0.01, 0.02, 0.05, 0.1, 0.2),
+        settings=Settings(),
+        tolerance=1e-3,
+        alphas=(0.01, 0.03, 0.1, 0.3, 1.0),
+        steps=600,
+        rules=tuple(RULES),
+        methods=tuple(METHODS),
+        jobs=2,
+        folder="out/autoencoder_study",
+    ),
+    "smoke": Size(
+        digits=2,
+        seeds=1,
+        few=1,
+        noise=(0.05, 0.2),
+        settings=SMOKE,
+        tolerance=1e-2,
+        alphas=(0.1,),
+        steps=20,
+        rules=("discrepancy principle", "a priori, alpha = 0.1 delta"),
+        methods=("Landweber",),
+        jobs=1,
+        folder="out/autoencoder_study-smoke",
+    ),
+}
+
+
+def relative_error(x: Tensor, truth: Tensor) -> list[float]:
+    errors: list[float] = ((x - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)).tolist()
+    return errors
+
+
+def of_rules(network: Autoencoder, truth: Tensor, size: Size, folder: Path) -> tuple[pd.DataFrame, float]:
+    """The study: every rule on every digit, noise level and seed, with total variation; its wall-clock seconds."""
+    began = time.perf_counter()
+    study = ni.stability_study(
+        network.encoder,
+        truth,
+        noise_levels=size.noise,
+        relative=True,
+        constraint=BOUNDS,
+        rule={name: RULES[name] for name in size.rules},
+        seeds=size.seeds,
+        tolerance=size.tolerance,
+        folder=folder / "cells",
+        jobs=size.jobs,
+        batch_size=50,
+        progress=True,
+    )
+    seconds = time.perf_counter() - began
+    sizes = truth.double().flatten(1).norm(dim=1).numpy()
+    table = study.table
+    table = table.assign(error=table.error / sizes[table["sample"]], method=table.rule)
+    return table.assign(noise=[size.noise[level] for level in table.level])[
+        ["method", "noise", "sample", "seed", "error", "status"]
+    ], seconds
+
+
+def of_methods(network: Autoencoder, truth: Tensor, size: Size) -> pd.DataFrame:
+    """Everything else on the first digits: the methods that stop by the noise level, a generator, the decoder, Adam."""
+    clean = network.encoder(truth).detach()
+    rows: list[dict[str, Any]] = []
+    none = ("",) * len(truth)
+    for noise in tqdm(size.noise, desc="methods", unit="noise level"):
+        data, level = ni.add_noise(clean, relative=noise, seed=0)
+
+        def keep(name: str, solve: Callable[[], tuple[Tensor, tuple[str, ...]]], noise: float = noise) -> None:
+            x, status = solve()
+            errors = relative_error(x, truth)
+            rows.extend(
+                {"method": name, "noise": noise, "sample": i, "seed": 0, "error": error, "status": said}
+                for i, (error, said) in enumerate(zip(errors, status, strict=True))
+            )
+
+        def inverted(data: Tensor = data, level: Tensor = level, **arguments: Any) -> tuple[Tensor, tuple[str, ...]]:
+            arguments = {"constraint": BOUNDS, "input_shape": (1, 28, 28), "noise_level": level, **arguments}
+            result = ni.invert(network.encoder, data, tolerance=size.tolerance, **arguments)
+            return result.x, tuple(status.name for status in result.status)
+
+        for name in size.methods:
+            keep(name, lambda name=name, run=inverted: run(method=METHODS[name]))  # type: ignore[misc]
+        prior = ni.GeneratorPrior(network.decoder, constraint=ni.NonNegative())
+        keep("decoder as generator", lambda run=inverted, prior=prior: run(regulariser=prior, constraint=None))  # type: ignore[misc]
+        keep("trained decoder", lambda data=data: (network.decoder(data).detach(), none))  # type: ignore[misc]
+        runs = [adam(network.encoder, data, (1, 28, 28), alpha, 0.1, size.steps, box=True) for alpha in size.alphas]
+        best = min(runs, key=lambda x: sum(relative_error(x, truth)))
+        keep("Adam, best weight of a grid", lambda best=best: (best, none))  # type: ignore[misc]
+    return pd.DataFrame(rows)
+
+
+def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
+    """Print the table of median errors; write ``errors.png`` and ``result.json`` to ``out``. Returns what the JSON holds."""
+    chosen = SIZES[size]
+    folder = Path(out or chosen.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    network = autoencoder(chosen.settings)
+    truth = network.held_out[: chosen.digits]
+    rules, seconds = of_rules(network, truth, chosen, folder)
+    methods = of_methods(network, truth[: chosen.few], chosen)
+    everything = pd.concat([rules, methods], ignore_index=True)
+    medians = everything.groupby(["method", "noise"], sort=False).error.median().unstack("noise")
+    report = {
+        "size": size,
+        "inversions": len(rules),
+        "seconds": seconds,
+        "medians": {str(name): {f"{noise:g}": float(v) for noise, v in row.items()} for name, row in medians.iterrows()},
+        "status": {str(name): part.status.value_counts().to_dict() for name, part in everything.groupby("method", sort=False)},
+    }
+    print(table(medians, everything, len(rules), seconds, chosen))
+    picture(everything, chosen).savefig(folder / "errors.png", dpi=130)
+    (folder / "result.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    print(f"{folder / 'errors.png'}\n{folder / 'result.json'}")
+    return report
+
+
+def table(medians: pd.DataFrame, everything: pd.DataFrame, inversions: int, seconds: float, size: Size) -> str:
+    lines = [
+        f"median relative error; the rules over {size.digits} digits and {size.seeds} seed(s), the rest over {size.few} digits",
+        f"{'noise':30}" + "".join(f"{100 * noise:7.3g} %" for noise in medians.columns) + "  converged",
+    ]
+    for name, row in medians.iterrows():
+        said = everything[everything.method == name].status
+        converged = f"{int((said == 'CONVERGED').sum())}/{len(said)}" if (said != "").any() else ""
+        lines.append(f"{name!s:30}" + "".join(f"{value:9.3f}" for value in row) + f"  {converged:>9}")
+    lines.append(f"{inversions} inversions of the rules in {seconds:.0f} s with {size.jobs} process(es)")
+    return "\n".join(lines)
+
+
+def picture(everything: pd.DataFrame, size: Size) -> Figure:
+    """Left the rules with the band of the middle 80 %, right the rest beside the discrepancy principle."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for name in size.rules:
+        line(left, everything, name, band=True)
+    for name in [*size.methods, "decoder as generator", "trained decoder", "Adam, best weight of a grid"]:
+        line(right, everything, name, band=False)
+    line(right, everything[everything["sample"] < size.few], size.rules[0], band=False)
+    left.set_title(f"rules, total variation: median and middle 80 % of {size.digits} digits, {size.seeds} seed(s)", fontsize=10)
+    right.set_title(f"methods with the discrepancy principle, and others: medians of {size.few} digits", fontsize=10)
+    for axis in (left, right):
+        axis.set_xlabel("noise / norm of the code (%)")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    left.set_ylabel("||x - truth|| / ||truth||")
+    return figure
+
+
+def line(axis: Axes, everything: pd.DataFrame, name: str, *, band: bool) -> None:
+    errors = everything[everything.method == name].groupby("noise").error
+    median = errors.median()
+    (drawn,) = axis.plot(100 * median.index, median, "o-", markersize=4, label=name)
+    if band:
+        axis.fill_between(100 * median.index, errors.quantile(0.1), errors.quantile(0.9), alpha=0.15, color=drawn.get_color())
+
+
+if __name__ == "__main__":
+    main()
