@@ -106,12 +106,9 @@ def of_rules(network: Autoencoder, truth: Tensor, size: Size, folder: Path) -> t
         progress=True,
     )
     seconds = time.perf_counter() - began
-    sizes = truth.double().flatten(1).norm(dim=1).numpy()
-    table = study.table
-    table = table.assign(error=table.error / sizes[table["sample"]], method=table.rule)
-    return table.assign(noise=[size.noise[level] for level in table.level])[
-        ["method", "noise", "sample", "seed", "error", "status"]
-    ], seconds
+    table = study.table.assign(error=study.table.relative_error, method=study.table.rule)
+    noise = [size.noise[level] for level in table.level]
+    return table.assign(noise=noise)[["method", "noise", "sample", "seed", "error", "status"]], seconds
 
 
 def of_methods(network: Autoencoder, truth: Tensor, size: Size) -> pd.DataFrame:

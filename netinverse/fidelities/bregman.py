@@ -10,6 +10,7 @@ from torch import Tensor
 from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.noise.projection import require_snap, snap_to_saturation
 from netinverse.protocols import Operator, Potential, Step
+from netinverse.prox.scalar import Separable
 from netinverse.tensors import per_sample, total
 
 
@@ -33,6 +34,10 @@ class BregmanTerm:
 
     def gradient(self, z: Tensor) -> Tensor:
         return self.potential.prox(z) - self.data
+
+    def second(self, z: Tensor) -> Tensor | None:
+        """The slopes of the activation; None where it does not act entry by entry."""
+        return self.potential.slope(z) if isinstance(self.potential, Separable) else None
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
         t = per_sample(step, x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from netinverse.networks import LiftedNetwork, NetworkOutput
@@ -26,6 +27,10 @@ class SquaredTerm:
 
     def gradient(self, z: Tensor) -> Tensor:
         return z - self.data
+
+    def second(self, z: Tensor) -> Tensor:
+        """The slopes of the gradient."""
+        return torch.ones_like(z)
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
         t = per_sample(step, x)

@@ -16,10 +16,9 @@ from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.rule import ParameterRule, RuleProblem, Solved
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
-from netinverse.solvers.convex import Convex, ConvexState, factorisable
+from netinverse.solvers.convex import Convex, ConvexState, factorised
 from netinverse.solvers.denoising import Denoising, ModelledRegulariser
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
-from netinverse.solvers.interior_point import InteriorPoint
 from netinverse.solvers.iterate import status_of
 from netinverse.solvers.status import Status
 from netinverse.tensors import per_sample
@@ -102,8 +101,8 @@ def _reduced(
     if isinstance(problem.regulariser, ModelledRegulariser):
         quick = Accuracy(final.solver, rough, 20)
     elif problem.affine:
-        if (dense := factorisable(problem, start)) is not None:
-            problem, final = dense, Accuracy(Convex(InteriorPoint()), tolerance, 60)
+        if (dense := factorised(problem, start)) is not None:
+            problem, final = dense[0], Accuracy(Convex(dense[1]), tolerance, 60)
         quick = Accuracy(final.solver, rough, 40)
     else:
         # A weight whose solution is left too early looks too heavy, and the next is so light that a bad minimum catches it.

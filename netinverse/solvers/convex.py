@@ -13,6 +13,7 @@ from netinverse.problems import CompositeProblem, InverseProblem, Term
 from netinverse.protocols import LinearMap
 from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
+from netinverse.solvers.semismooth_newton import SemismoothNewton, SemismoothNewtonState
 from netinverse.tensors import norm
 
 FACTOR_LIMIT = 2e11
@@ -23,7 +24,7 @@ FACTOR_LIMIT = 2e11
 class ConvexState:
     """``inner`` solves the composite problem; z(x) = K x + ``offset``, ||K|| <= ``size``, and x is about ``scale`` large."""
 
-    inner: PrimalDualState | InteriorPointState
+    inner: PrimalDualState | InteriorPointState | SemismoothNewtonState
     residual: Tensor
     offset: Tensor
     size: Tensor
@@ -61,7 +62,7 @@ class Convex:
     For an ``InverseProblem`` that is ``affine``. The map and its norm are found once, at the first start.
     """
 
-    inner: PrimalDual | InteriorPoint = field(default_factory=PrimalDual)
+    inner: PrimalDual | InteriorPoint | SemismoothNewton = field(default_factory=PrimalDual)
 
     def init(self, problem: InverseProblem, x: Tensor, warm: ConvexState | None = None) -> ConvexState:
         """Start at x, or at the duals of the state ``warm`` of another alpha."""
@@ -92,17 +93,24 @@ def composite(problem: InverseProblem, x: Tensor, data_term: Term, scale: Tensor
     return CompositeProblem((data_term, problem.penalty_term(tuple(x.shape[1:]))), problem.constraint, scale)
 
 
-def factorisable(problem: InverseProblem, x: Tensor) -> InverseProblem | None:
-    """The problem with its map as a dense matrix, where ``InteriorPoint`` can solve it; None where it cannot, or should not.
+def factorised(problem: InverseProblem, x: Tensor) -> tuple[InverseProblem, InteriorPoint | SemismoothNewton] | None:
+    """The problem with its map as a dense matrix and a method that factorises; None where there is none, or it should not.
 
-    It should where a Newton step, about width * height * rows * (width + rows) products, is within ``FACTOR_LIMIT``.
+    It should where a Newton step is within ``FACTOR_LIMIT``: about width * height * rows * (width + rows) products for total
+    variation, rows * columns * the smaller of the two for Tikhonov.
     """
-    shape = tuple(x.shape[1:])
+    shape, columns = tuple(x.shape[1:]), x.shape[1:].numel()
     rows = problem.data[0].numel() if problem.data.shape[0] else 0
-    if not rows or len(shape) != 3 or x[0].numel() * rows * (shape[-1] + rows) > FACTOR_LIMIT:
-        return None
-    like = composite(problem, x, Term(problem.term, Matrix(x.new_zeros(0, 0), (), shape), problem.alpha), problem.alpha)
-    return replace(problem, variable=assemble(problem.variable, x)) if InteriorPoint.suits(like) else None
+    like = composite(
+        problem, x, Term(problem.term, Matrix(x.new_zeros(0, 0), problem.data.shape[1:], shape), problem.alpha), problem.alpha
+    )
+    for method, products in (
+        (InteriorPoint(), columns * rows * (shape[-1] + rows)),
+        (SemismoothNewton(), rows * columns * min(rows, columns)),
+    ):
+        if 0 < products <= FACTOR_LIMIT and method.suits(like):
+            return replace(problem, variable=assemble(problem.variable, x)), method
+    return None
 
 
 def data_scale(problem: InverseProblem, value: Tensor, size: Tensor, x: Tensor) -> Tensor:

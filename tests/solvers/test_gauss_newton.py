@@ -19,7 +19,7 @@ from netinverse.problems import InverseProblem
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import Box, NonNegative
 from netinverse.regularisers import Regulariser, Sparsity, Tikhonov, TotalVariation
-from netinverse.solvers.convex import Convex, factorisable
+from netinverse.solvers.convex import Convex, factorised
 from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
 from netinverse.solvers.stationarity import ProximalGradientStep, fidelity_gradient, proximal_gradient_step
@@ -273,8 +273,8 @@ def test_factorisation_is_for_small_dense_maps_and_functions_that_the_interior_p
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dense, start = layered(30), torch.zeros(BATCH, *SHAPE, dtype=F64)
-    assert factorisable(problem_of(dense, Sparsity(), affine=True), start) is None
+    assert factorised(problem_of(dense, Sparsity(), affine=True), start) is None
     problem = problem_of(dense, TotalVariation(), affine=True)
-    assert factorisable(problem, start) is not None
+    assert factorised(problem, start) is not None
     monkeypatch.setattr("netinverse.solvers.convex.FACTOR_LIMIT", 1e3)
-    assert factorisable(problem, start) is None
+    assert factorised(problem, start) is None
