@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -63,26 +64,30 @@ def _split(x: Tensor, *sizes: int) -> Tensor:
 
 def without_last(field: Tensor) -> Tensor:
     """The field with component i zero at the last pixel of axis i. Shapes: (batch, d, channels, *spatial)."""
-    field = field.clone()
-    for i in range(field.shape[1]):
-        field[:, i].select(2 + i, -1).zero_()
-    return field
+    return field * _masks(tuple(field.shape[3:]), field.dtype, field.device)[0]
 
 
 def symmetrised(field: Tensor) -> Tensor:
     """(D_i w_j + D_j w_i)/2, (batch, d, d, channels, *spatial), of a field as ``without_last`` leaves it."""
-    jacobian = torch.stack([Gradient()(field[:, j]) for j in range(field.shape[1])], 2)
-    return _inside(0.5 * (jacobian + jacobian.transpose(1, 2)))
+    d, channels = field.shape[1:3]
+    jacobian = _split(Gradient()(field.flatten(1, 2)).flatten(1, 2), d, d, channels)
+    return (jacobian + jacobian.transpose(1, 2)) * _masks(tuple(field.shape[3:]), field.dtype, field.device)[1]
 
 
 def symmetrised_adjoint(matrices: Tensor) -> Tensor:
-    jacobian = _inside(0.5 * (matrices + matrices.transpose(1, 2)))
-    return torch.stack([Gradient().adjoint(jacobian[:, :, j]) for j in range(matrices.shape[1])], 1)
+    d, channels = matrices.shape[2:4]
+    jacobian = (matrices + matrices.transpose(1, 2)) * _masks(tuple(matrices.shape[4:]), matrices.dtype, matrices.device)[1]
+    return _split(Gradient().adjoint(jacobian.flatten(2, 3)), d, channels)
 
 
-def _inside(matrices: Tensor) -> Tensor:
-    """Zero where D_i w_i would cross the border, at the last pixel but one."""
-    for i in range(matrices.shape[1]):
-        if matrices.shape[4 + i] > 1:
-            matrices[:, i, i].select(2 + i, -2).zero_()
-    return matrices
+@lru_cache(maxsize=32)
+def _masks(spatial: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 where a component of a field is free, (d, 1, *spatial); 1/2 where an entry of E w does not cross the border. Read-only."""
+    d = len(spatial)
+    free = torch.ones((d, 1, *spatial), dtype=dtype, device=device)
+    inside = torch.full((d, d, 1, *spatial), 0.5, dtype=dtype, device=device)
+    for i in range(d):
+        free[i].select(1 + i, -1).zero_()
+        if spatial[i] > 1:
+            inside[i, i].select(1 + i, -2).zero_()
+    return free, inside

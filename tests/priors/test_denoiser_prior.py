@@ -58,7 +58,7 @@ def test_a_nonlinear_denoiser_solves_its_equation_under_a_constraint_and_a_rule(
         noise_level=level,
         regulariser=ni.DenoiserPrior(denoiser),
         constraint=ni.NonNegative(),
-        tolerance=1e-8,
+        tolerance=1e-7,
     )
     assert result.converged
     x = result.x.clone().requires_grad_(True)
