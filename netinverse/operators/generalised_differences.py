@@ -82,7 +82,7 @@ def symmetrised_adjoint(matrices: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _masks(spatial: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """1 where a component of a field is free, (d, 1, *spatial); 1/2 where an entry of E w does not cross the border. Read-only."""
+    """1 where a component of a field is free, (d, 1, *spatial), and 1/2 where an entry of E w crosses no border. Read-only."""
     d = len(spatial)
     free = torch.ones((d, 1, *spatial), dtype=dtype, device=device)
     inside = torch.full((d, d, 1, *spatial), 0.5, dtype=dtype, device=device)
