@@ -47,8 +47,8 @@ def test_a_linear_denoiser_against_the_normal_equations() -> None:
 
 
 def test_a_nonlinear_denoiser_solves_its_equation_under_a_constraint_and_a_rule() -> None:
-    """The prox of l1 as a denoiser, behind a network with an activation: the variational inequality on the box."""
-    denoiser = nn.Softshrink(0.05).eval()
+    """The prox of an elastic net as a denoiser, behind a network with an activation: the variational inequality on the box."""
+    denoiser = nn.Sequential(nn.Softshrink(0.05), Matrix(0.7 * torch.eye(6, dtype=F64))).eval()
     truth = torch.relu(drawn(2, 6, seed=3))
     data, level = ni.add_noise(FORWARD(truth).detach(), relative=0.05)
     result = ni.invert(
@@ -58,7 +58,7 @@ def test_a_nonlinear_denoiser_solves_its_equation_under_a_constraint_and_a_rule(
         noise_level=level,
         regulariser=ni.DenoiserPrior(denoiser),
         constraint=ni.NonNegative(),
-        tolerance=1e-7,
+        tolerance=1e-6,
     )
     assert result.converged
     x = result.x.clone().requires_grad_(True)
