@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def of_rules(network: Autoencoder, truth: Tensor, size: Size, folder: Path) -> t
         rule={name: RULES[name] for name in size.rules},
         seeds=size.seeds,
         tolerance=size.tolerance,
-        folder=folder / "cells",
+        folder=folder / f"cells-{zlib.crc32(repr(size).encode()):08x}",  # other settings are another study
         jobs=size.jobs,
         batch_size=50,
         progress=True,
