@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from netinverse.checks import require_floating, require_shape
-from netinverse.protocols import Potential, ProximalFunction
+from netinverse.protocols import Potential
 from netinverse.tensors import inner
 
 
@@ -22,8 +24,8 @@ def bregman_penalty(potential: Potential, u: Tensor, z: Tensor) -> Tensor:
     return potential.penalty(u, z)
 
 
-def bregman_distance(function: ProximalFunction, x: Tensor, y: Tensor, subgradient: Tensor) -> Tensor:
-    """D^p(x, y) = f(x) - f(y) - <p, x - y>, per sample, with p in the subdifferential of f at y.
+def bregman_distance(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, subgradient: Tensor) -> Tensor:
+    """D^p(x, y) = f(x) - f(y) - <p, x - y>, per sample, with p in the subdifferential of f at y; f a function or a regulariser.
 
     Shapes: x, y, p (batch, ...) -> (batch,). Nonnegative up to rounding, infinite where f(x) is. A difference of function values:
     its absolute error is a few units in the last place of f(x), f(y) and <p, x - y>.
@@ -34,7 +36,7 @@ def bregman_distance(function: ProximalFunction, x: Tensor, y: Tensor, subgradie
     return function(x) - function(y) - inner(subgradient, x - y)
 
 
-def symmetric_bregman_distance(function: ProximalFunction, x: Tensor, y: Tensor, p_x: Tensor, p_y: Tensor) -> Tensor:
+def symmetric_bregman_distance(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, p_x: Tensor, p_y: Tensor) -> Tensor:
     """D^symm(x, y) = <p_x - p_y, x - y>, per sample, p_x and p_y subgradients of f at x and y.
 
     Shapes: all (batch, ...) -> (batch,). The sum of the two one-sided distances; f itself cancels and is not evaluated.
