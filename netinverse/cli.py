@@ -32,8 +32,13 @@ app.add_typer(studies, name="study")
 
 class Regulariser(StrEnum):
     tv = "tv"
+    huber_tv = "huber-tv"
+    tgv = "tgv"
     tikhonov = "tikhonov"
     l1 = "l1"
+    elastic_net = "elastic-net"
+    group = "group"
+    wavelet = "wavelet"
 
 
 class Rule(StrEnum):
@@ -235,8 +240,13 @@ def experiment(
 PICTURES = (".png", ".pdf", ".svg")
 REGULARISERS: dict[Regulariser, Any] = {
     Regulariser.tv: ni.TotalVariation,
+    Regulariser.huber_tv: ni.HuberTotalVariation,
+    Regulariser.tgv: ni.TotalGeneralisedVariation,
     Regulariser.tikhonov: ni.Tikhonov,
     Regulariser.l1: ni.Sparsity,
+    Regulariser.elastic_net: ni.ElasticNet,
+    Regulariser.group: ni.GroupSparsity,
+    Regulariser.wavelet: ni.WaveletSparsity,
 }
 
 RULES: dict[StudyRule, Any] = {

@@ -14,6 +14,7 @@ from netinverse.diagnostics.source_condition import SourceElement
 from netinverse.fidelities import BregmanFidelity, default_fidelity, project_data
 from netinverse.networks import LiftedNetwork
 from netinverse.noise import noise_left_after_projection
+from netinverse.priors import require_composite
 from netinverse.protocols import Potential
 from netinverse.prox import NonNegative
 from netinverse.regularisers import Regulariser
@@ -87,6 +88,12 @@ def error_bound(
     Published form: Wang & Benning, Front. Appl. Math. Stat. 9, 2023; with alpha = sqrt(2) d/||v||, d^2 = B(f, z), it is
     2 sqrt(2) ||v|| d for a ReLU where alpha |v| <= f.
     """
+    require_composite("error_bound", regulariser)
+    if not isinstance(source, SourceElement):
+        raise TypeError(
+            f"error_bound: source is a {type(source).__name__}, but must be a SourceElement. Make it by "
+            f"ni.source_element(network, truth, regulariser)."
+        )
     lifted, exact = network_at("error_bound", network, "truth", truth)
     f = _treated(lifted, exact, data, noise_level)
     weight = per_sample_values("error_bound", "alpha", alpha, f, positive=True)

@@ -11,6 +11,7 @@ from netinverse.diagnostics.arguments import Network, network_at
 from netinverse.diagnostics.source_search import Pair, Range, nearest, shortest
 from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.operators.linear import norm_bound
+from netinverse.priors import require_composite
 from netinverse.protocols import LinearMap, Potential
 from netinverse.prox.scalar import Separable
 from netinverse.prox.subdifferential import snap_to_zero, subdifferential_of
@@ -64,6 +65,7 @@ def source_element(
     """
     if not tolerance > 0:
         raise ValueError(f"source_element: tolerance is {tolerance}, but must be positive. The default is 1e-6.")
+    require_composite("source_element", regulariser)
     lifted, x = network_at("source_element", network, "truth", truth)
     regulariser.check_shape(tuple(lifted.input_shape))
     with torch.no_grad():

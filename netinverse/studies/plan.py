@@ -129,7 +129,7 @@ class Plan:
             "bound_kind": kind,
             "gap": result.certificate.value,
             "certificate": result.certificate.kind,
-            "penalty": self.regulariser(truth),
+            "penalty": unknown if self.source is None else self.regulariser(truth),
             "residual": result.residual,
             "noise_left": unknown if result.noise_level is None else result.noise_level,
             "status": [status.name for status in result.status],
