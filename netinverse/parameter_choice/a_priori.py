@@ -10,7 +10,7 @@ from torch import Tensor
 from netinverse.checks import first_samples
 from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.fixed import Fixed
-from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
+from netinverse.parameter_choice.rule import FLOOR, ParameterChoice, RuleProblem, SolveAt
 from netinverse.parameter_choice.trace import Pick, Trace
 
 
@@ -21,6 +21,9 @@ class APriori(Rule):
     Every 0 < power < 2 gives alpha -> 0 and delta^2/alpha -> 0. With the squared fidelity 1/2||F(x) - y||^2 and a source
     condition, power 1 is of best order in the Bregman distance, D(x_alpha, x) = O(delta) (Burger & Osher, Inverse Problems
     20, 2004), and for Tikhonov and a truth in the range of F*F power 2/3 is best (Engl, Hanke & Neubauer 1996, 5.1).
+
+    Exact data, delta = 0, would make alpha 0, which is no regularised problem: they count as data with the noise that
+    ``DiscrepancyPrinciple`` leaves in them, 8e-4 of their norm.
     """
 
     power: float = 1.0
@@ -44,7 +47,8 @@ class APriori(Rule):
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         given = problem.noise_level if problem.given_noise_level is None else problem.given_noise_level
         assert given is not None
-        return Fixed(self._alpha(given)).choose(problem, solve_at)
+        least = torch.where(given == 0, FLOOR * problem.data_norm, given)
+        return Fixed(self._alpha(least)).choose(problem, solve_at)
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         """The first step with a weight of at most constant * delta^power."""
@@ -55,7 +59,7 @@ class APriori(Rule):
     def _alpha(self, delta: Tensor) -> Tensor:
         if bool((delta == 0).any()):
             raise ValueError(
-                f"APriori: the noise level is 0 in {first_samples(delta == 0)}, which makes alpha 0, but a regularised problem "
-                f"has a positive weight. Use rule=ni.DiscrepancyPrinciple(), which serves exact data, or ni.Fixed(alpha)."
+                f"APriori: the noise level is 0 and so is the norm of the data in {first_samples(delta == 0)}, which makes alpha "
+                f"0, but a regularised problem has a positive weight. Use rule=ni.DiscrepancyPrinciple() or ni.Fixed(alpha)."
             )
         return self.constant * delta**self.power

@@ -56,8 +56,9 @@ def stability_study(
     """Invert the outputs of ``truth`` at every noise level and seed, with every rule; measure each against the truth.
 
     Shapes: truth (samples, *input_shape). noise_levels: ||y^delta - y||_2, rising, the same for all samples; with ``relative``
-    shares of ||y||. seeds: how many draws of noise, or which. kind: of noise, as in ``add_noise``; "worst-case" is one direction,
-    so that more than one seed repeats it. rule: one, several, or several by name.
+    shares of ||y||. seeds: how many draws of noise, or which; at noise level 0 there is nothing to draw, and each sample has one
+    row. kind: of noise, as in ``add_noise``; "worst-case" is one direction, so that more than one seed repeats it. rule: one,
+    several, or several by name.
 
     Everything is float64. Where the source condition makes sense (``source_element``), each row has a bound beside its
     measurement. folder: finished cells are kept there, and an interrupted study goes on; a folder of another configuration is

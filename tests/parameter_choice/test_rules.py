@@ -228,7 +228,15 @@ def test_a_priori_is_its_formula_of_the_noise_given() -> None:
     assert (result.noise_level < level).any()
     with pytest.raises(ValueError, match=r"APriori: power is 0 and.*must be positive.*defaults are 1 and 1"):
         ni.APriori(power=0)
-    with pytest.raises(ValueError, match=r"APriori: the noise level is 0 in sample 1.*DiscrepancyPrinciple.*Fixed"):
+
+
+def test_a_priori_takes_exact_data_for_data_with_the_least_noise() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.ReLU()).double().eval().requires_grad_(False)
+    data = layer(torch.rand(2, 6, dtype=F64))
+    result = ni.invert(layer, data, input_shape=(6,), noise_level=torch.tensor([0.1, 0.0]), rule=ni.APriori(), tolerance=1e-3)
+    torch.testing.assert_close(result.alpha, torch.stack([torch.tensor(0.1, dtype=F64), 8e-4 * data[1].norm()]))
+    data[1] = 0
+    with pytest.raises(ValueError, match=r"APriori: the noise level is 0 and so is.* in sample 1.*DiscrepancyPrinciple.*Fixed"):
         ni.invert(layer, data, input_shape=(6,), noise_level=torch.tensor([0.1, 0.0]), rule=ni.APriori())
 
 

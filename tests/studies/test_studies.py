@@ -69,6 +69,14 @@ def test_relative_levels_are_shares_of_the_norm_of_the_data() -> None:
     assert sorted(table["relative_noise"].round(12).unique()) == [0.01, 0.1]
 
 
+def test_exact_data_are_inverted_once_whatever_the_number_of_seeds() -> None:
+    table = small(noise_levels=[0.0, 0.1], seeds=3, rule=[ni.DiscrepancyPrinciple(), ni.APriori()]).table
+    counts = table.groupby(["rule", "level"]).size()
+    assert counts.xs(0, level="level").tolist() == [2, 2] and counts.xs(1, level="level").tolist() == [6, 6]
+    exact = table[table.level == 0]
+    assert (exact.seed == 0).all() and (exact.noise_level == 0).all() and (exact.alpha > 0).all()
+
+
 def test_any_cut_into_batches_and_processes_gives_the_same_numbers() -> None:
     assert_same(small(jobs=2).table, reference())
     whole = small(batch_size=100).table
