@@ -1,4 +1,4 @@
-"""Digits from noisy codes, 0 to 20 % noise: rules over many seeds, every method, a generator, the trained decoder and Adam."""
+"""Digits from noisy codes, 0 to 20 % noise: three rules and many seeds; every rule and method, a generator, a decoder, Adam."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from experiments.benchmarks.noise_levels import BOUNDS, adam
 RULES: dict[str, Any] = {
     "discrepancy principle": ni.DiscrepancyPrinciple(),
     "a priori, alpha = 0.1 delta": ni.APriori(constant=0.1),
+    "fixed, alpha = 0.1": ni.Fixed(0.1),
+}
+# These compare some thirty solutions along a walk over the weights, which costs three to ten times the rules above.
+WALKING: dict[str, Any] = {
     "Lepskii": ni.Lepskii(),
+    "quasi-optimality": ni.QuasiOptimality(),
+    "L-curve": ni.LCurve(),
+    "Hanke-Raus": ni.HankeRaus(),
 }
 METHODS: dict[str, Any] = {
     "Bregman iteration": ni.BregmanIteration(),
@@ -36,7 +43,7 @@ METHODS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Size:
-    """``digits`` and ``seeds`` of the study of rules; ``few`` digits with one seed for everything else."""
+    """``digits`` and ``seeds`` of the study of ``rules``; ``few`` digits with one seed for everything else."""
 
     digits: int
     seeds: int
@@ -47,6 +54,7 @@ class Size:
     alphas: tuple[float, ...]
     steps: int
     rules: tuple[str, ...]
+    walking: tuple[str, ...]
     methods: tuple[str, ...]
     jobs: int
     folder: str
@@ -63,6 +71,7 @@ SIZES = {
         alphas=(0.01, 0.03, 0.1, 0.3, 1.0),
         steps=600,
         rules=tuple(RULES),
+        walking=tuple(WALKING),
         methods=tuple(METHODS),
         jobs=2,
         folder="out/autoencoder_study",
@@ -77,6 +86,7 @@ SIZES = {
         alphas=(0.1,),
         steps=20,
         rules=("discrepancy principle",),
+        walking=(),
         methods=("Landweber",),
         jobs=1,
         folder="out/autoencoder_study-smoke",
@@ -112,12 +122,12 @@ def of_rules(network: Autoencoder, truth: Tensor, size: Size, folder: Path) -> t
     return table.assign(noise=noise)[["method", "noise", "sample", "seed", "error", "status"]], seconds
 
 
-def of_methods(network: Autoencoder, truth: Tensor, size: Size) -> pd.DataFrame:
-    """Everything else on the first digits: the methods that stop by the noise level, a generator, the decoder, Adam."""
+def of_everything_else(network: Autoencoder, truth: Tensor, size: Size) -> pd.DataFrame:
+    """On the first digits: the rules that walk, the methods that stop by the noise level, a generator, the decoder, Adam."""
     clean = network.encoder(truth).detach()
     rows: list[dict[str, Any]] = []
     none = ("",) * len(truth)
-    for noise in tqdm(size.noise, desc="methods", unit="noise level"):
+    for noise in tqdm(size.noise, desc="the rest", unit="noise level"):
         data, level = ni.add_noise(clean, relative=noise, seed=0)
 
         def keep(name: str, solve: Callable[[], tuple[Tensor, tuple[str, ...]]], noise: float = noise) -> None:
@@ -133,6 +143,8 @@ def of_methods(network: Autoencoder, truth: Tensor, size: Size) -> pd.DataFrame:
             result = ni.invert(network.encoder, data, tolerance=size.tolerance, **arguments)
             return result.x, tuple(status.name for status in result.status)
 
+        for name in size.walking:
+            keep(name, lambda name=name, run=inverted: run(rule=WALKING[name]))  # type: ignore[misc]
         for name in size.methods:
             keep(name, lambda name=name, run=inverted: run(method=METHODS[name]))  # type: ignore[misc]
         prior = ni.GeneratorPrior(network.decoder, constraint=ni.NonNegative())
@@ -152,8 +164,8 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
     network = autoencoder(chosen.settings)
     truth = network.held_out[: chosen.digits]
     rules, seconds = of_rules(network, truth, chosen, folder)
-    methods = of_methods(network, truth[: chosen.few], chosen)
-    everything = pd.concat([rules, methods], ignore_index=True)
+    rest = of_everything_else(network, truth[: chosen.few], chosen)
+    everything = pd.concat([rules, rest], ignore_index=True)
     medians = everything.groupby(["method", "noise"], sort=False).error.median().unstack("noise")
     report = {
         "size": size,
@@ -183,21 +195,24 @@ def table(medians: pd.DataFrame, everything: pd.DataFrame, inversions: int, seco
 
 
 def picture(everything: pd.DataFrame, size: Size) -> Figure:
-    """Left the rules with the band of the middle 80 %, right the rest beside the discrepancy principle."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    """Left the study with the band of the middle 80 %; then the rest, beside the discrepancy principle on the same digits."""
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    rules, walking, methods = figure.subplots(1, 3, sharey=True)
     for name in size.rules:
-        line(left, everything, name, band=True)
-    for name in [*size.methods, "decoder as generator", "trained decoder", "Adam, best weight of a grid"]:
-        line(right, everything, name, band=False)
-    line(right, everything[everything["sample"] < size.few], size.rules[0], band=False)
-    left.set_title(f"rules, total variation: median and middle 80 % of {size.digits} digits, {size.seeds} seed(s)", fontsize=10)
-    right.set_title(f"methods with the discrepancy principle, and others: medians of {size.few} digits", fontsize=10)
-    for axis in (left, right):
+        line(rules, everything, name, band=True)
+    first = everything[(everything["sample"] < size.few) & (everything.seed == 0)]
+    for name in (size.rules[0], *size.walking):
+        line(walking, first, name, band=False)
+    for name in (size.rules[0], *size.methods, "decoder as generator", "trained decoder", "Adam, best weight of a grid"):
+        line(methods, first, name, band=False)
+    rules.set_title(f"total variation: median and middle 80 % of {size.digits} digits, {size.seeds} seed(s)", fontsize=10)
+    walking.set_title(f"rules that compare solutions: medians of {size.few} digits", fontsize=10)
+    methods.set_title(f"other methods by the discrepancy principle, and others: medians of {size.few} digits", fontsize=10)
+    for axis in (rules, walking, methods):
         axis.set_xlabel("noise / norm of the code (%)")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    left.set_ylabel("||x - truth|| / ||truth||")
+    rules.set_ylabel("||x - truth|| / ||truth||")
     return figure
 
 

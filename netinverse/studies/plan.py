@@ -42,8 +42,8 @@ class Row:
 class Plan:
     """Everything in float64, per sample. noise: (levels, samples), absolute. ``source`` is None where no bound is to be had.
 
-    A cell is one rule on up to ``batch_size`` rows; how rows are cut into cells changes results by rounding alone. Where the noise
-    is zero every seed has the same data, and the first stands for all.
+    A cell is one rule on up to ``batch_size`` rows; how rows are cut into cells changes results by rounding alone. Where the
+    noise is zero every seed has the same data, and the first stands for all.
     """
 
     network: LiftedNetwork
