@@ -13,6 +13,9 @@ from netinverse.methods.mirror import MirrorDescent
 from netinverse.problems import InverseProblem
 from netinverse.tensors import per_sample
 
+ACCURACY = 1e-6
+"""Of the mirror: an iterate that is off by more than a step makes cannot tell whether the step helps."""
+
 
 @dataclass(frozen=True)
 class LinearisedBregman(IterativeMethod):
@@ -32,7 +35,7 @@ class LinearisedBregman(IterativeMethod):
         require_whole("LinearisedBregman", "max_iterations", self.max_iterations, 1, "The default is 1000.")
 
     def solver(self, problem: InverseProblem, tolerance: float) -> MirrorDescent:
-        return MirrorDescent(_Regularised(self.mu, tolerance))
+        return MirrorDescent(_Regularised(self.mu, min(tolerance, ACCURACY)))
 
 
 @dataclass(frozen=True)

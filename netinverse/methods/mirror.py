@@ -17,7 +17,7 @@ GROWTH = 1.1
 SLACK = 1e-3
 """The share by which f may rise in a step: mirrors are inexact, and ReLU networks have kinks."""
 SHORTEST = 2.0**-30
-"""A step so much shorter than 1/||z'(x_0)||^2 moves nothing."""
+"""A step so much shorter than 1/||z'(x_0)||^2, or than the longest so far, moves nothing."""
 
 
 class Mirror(Protocol):
@@ -102,7 +102,7 @@ class MirrorDescent:
             centre=state.centre,
             warm=warm,
             step=step if problem.affine else GROWTH * step,
-            shortest=state.shortest,
+            shortest=torch.maximum(state.shortest, SHORTEST * step),
         )
 
     def _descend(self, problem: InverseProblem, state: MirrorState) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -230,3 +230,11 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
 def test_settings_that_make_no_method_are_refused(kind: type, arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         kind(**arguments)
+
+
+def test_linearised_bregman_reaches_the_noise_at_a_loose_tolerance() -> None:
+    """A mirror as loose as the tolerance stalls: its error is longer than the steps."""
+    data, level = ni.add_noise(network("deep")(images()), relative=0.02, seed=0)
+    arguments: dict[str, Any] = {"input_shape": (1, 8, 8), "constraint": ni.Box(0.0, 1.0), "method": ni.LinearisedBregman()}
+    loose = ni.invert(network("deep"), data, noise_level=level, tolerance=1e-1, **arguments)
+    assert loose.converged, loose.summary()
