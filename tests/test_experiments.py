@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import netinverse as ni
-from experiments import feature_inversion, names, rates, resnet, semiconvergence, shallow
+from experiments import feature_inversion, names, rates, resnet, semiconvergence, shallow, sparse_weights, training
 from experiments.autoencoder import Settings, autoencoder
 from experiments.benchmarks.lifting import added_bytes
 from experiments.demo import picture, psnr
@@ -185,3 +186,20 @@ def test_every_iterate_is_watched_and_a_rule_that_reads_them_picks_the_one_it_st
     index = int(ni.DiscrepancyPrinciple().pick(trace, stopped.noise_level).index)
     assert trace.x is not None and len(trace.x) == 200 and 0 < index < 199
     assert torch.equal(trace.x[index], stopped.x) and stopped.converged
+
+
+def test_pruning_keeps_the_largest_weights_and_their_share() -> None:
+    model = training.network(lambda: torch.nn.Linear(40, 50))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    sparse_weights._keep_largest(model)
+    assert training.nonzero(model) == pytest.approx(0.05)
+    weight, old = model.weight.detach(), before["weight"]
+    assert torch.equal(weight[weight != 0], old[weight != 0])
+    assert old[weight == 0].abs().max() < weight[weight != 0].abs().min()
+    assert torch.equal(model.bias.detach(), before["bias"])
+
+
+def test_the_seconds_to_an_accuracy_are_those_of_the_first_epoch_that_has_it() -> None:
+    history = pd.DataFrame({"accuracy": [0.9, 0.96, 0.94, 0.97], "seconds": [1.0, 2.0, 3.0, 4.0]})
+    assert training.seconds_to(history, 0.95) == 2.0
+    assert training.seconds_to(history, 0.99) == float("inf")

@@ -1,0 +1,174 @@
+"""Handwritten digits classified by a 784-784-10 ReLU network: lifted training beside back-propagation, and the four penalties."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+from tqdm import tqdm
+
+import netinverse as ni
+from experiments.training import back_propagation, digits, lifted, network, seconds_to
+from netinverse.training import ImplicitSGD, LiftedTraining, ProximalSAGA, ProximalSGD
+
+LEVEL = 0.95
+RATES = {"Adam": (3e-4, 1e-3, 3e-3), "SGD with momentum": (0.03, 0.1, 0.3), "lifted": (3e-4, 1e-3, 3e-3)}
+
+
+@dataclass(frozen=True)
+class Size:
+    train: int
+    test: int
+    epochs: int
+    width: int
+    repeats: int
+    rates: dict[str, tuple[float, ...]]
+    folder: str
+
+
+SIZES = {
+    "full": Size(4500, 500, 10, 784, 3, RATES, "out/classification"),
+    "smoke": Size(256, 64, 1, 32, 1, {name: rates[:1] for name, rates in RATES.items()}, "out/classification-smoke"),
+}
+
+
+def histories(size: Size) -> dict[str, dict[str, list[pd.DataFrame]]]:
+    """By method and setting: a history for each repeat, which differ in the initialisation and in the order of the batches."""
+    train, test = digits(size.train, size.test)
+    runs: dict[str, dict[str, Callable[[nn.Module, int], pd.DataFrame]]] = {}
+
+    def by_back_propagation(make: Callable[[nn.Module], torch.optim.Optimizer]) -> Callable[[nn.Module, int], pd.DataFrame]:
+        return lambda model, seed: back_propagation(model, make(model), train, test, size.epochs, seed)
+
+    def by_lifting(**settings: Any) -> Callable[[nn.Module, int], pd.DataFrame]:
+        batches = digits(size.train, size.test)[0] if not isinstance(settings.get("algorithm"), ProximalSAGA) else fixed
+        return lambda model, seed: lifted(model, LiftedTraining(**settings), batches, test, size.epochs, seed)
+
+    fixed = torch.utils.data.DataLoader(train.dataset, batch_size=64)
+    runs["Adam"] = {
+        f"{rate:g}": by_back_propagation(lambda model, rate=rate: torch.optim.Adam(model.parameters(), rate))  # type: ignore[misc]
+        for rate in size.rates["Adam"]
+    }
+    runs["SGD with momentum"] = {
+        f"{rate:g}": by_back_propagation(lambda model, rate=rate: torch.optim.SGD(model.parameters(), rate, 0.9))  # type: ignore[misc]
+        for rate in size.rates["SGD with momentum"]
+    }
+    runs["lifted"] = {f"{rate:g}": by_lifting(algorithm=ProximalSGD(rate)) for rate in size.rates["lifted"]}
+    runs["lifted, other algorithms"] = {
+        "ProximalSGD, sgd, 0.1": by_lifting(algorithm=ProximalSGD(0.1, "sgd")),
+        "ImplicitSGD": by_lifting(algorithm=ImplicitSGD()),
+        "ProximalSAGA": by_lifting(algorithm=ProximalSAGA()),
+    }
+    runs["penalties"] = {penalty: by_lifting(penalty=penalty) for penalty in ("bregman", "quadratic", "fenchel", "contrastive")}
+    found: dict[str, dict[str, list[pd.DataFrame]]] = {}
+    every = [(method, name, run) for method, group in runs.items() for name, run in group.items()]
+    for method, name, run in tqdm(every, desc="classification", unit="setting"):
+        repeats = size.repeats if method in size.rates else 1
+        found.setdefault(method, {})[name] = [
+            run(network(lambda: ni.mlp([784, size.width, 10]), seed), seed) for seed in range(repeats)
+        ]
+    return found
+
+
+def best(settings: dict[str, list[pd.DataFrame]]) -> str:
+    """The setting with the highest mean accuracy after the last epoch."""
+    return max(settings, key=lambda name: sum(float(h["accuracy"].iloc[-1]) for h in settings[name]))
+
+
+def fastest(settings: dict[str, list[pd.DataFrame]]) -> tuple[float | None, str]:
+    """The least median of the seconds to 95 %, over the repeats, and its setting; None where none comes so far."""
+    medians = {name: statistics.median(seconds_to(h, LEVEL) for h in runs) for name, runs in settings.items()}
+    name = min(medians, key=medians.__getitem__)
+    return (medians[name] if medians[name] < math.inf else None), name
+
+
+def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
+    """Print the table; write ``classification.png`` and ``result.json`` to ``out``. Returns what the JSON holds."""
+    chosen = SIZES[size]
+    found = histories(chosen)
+    rows = []
+    for method in chosen.rates:
+        settings = found[method]
+        name = best(settings)
+        last = pd.Series([float(h["accuracy"].iloc[-1]) for h in settings[name]])
+        seconds, quick = fastest(settings)
+        rows.append({"method": method, "rate": name, "accuracy": last.mean(), "seconds": seconds, "fast_rate": quick})
+    by_method = {row["method"]: row for row in rows}
+    report = {
+        "size": size,
+        "rows": rows,
+        "points_behind_adam": 100 * (by_method["Adam"]["accuracy"] - by_method["lifted"]["accuracy"]),
+        "seconds_over_adam": ratio(by_method["lifted"]["seconds"], by_method["Adam"]["seconds"]),
+        "others": {
+            group: {name: float(runs[0]["accuracy"].iloc[-1]) for name, runs in found[group].items()}
+            for group in ("lifted, other algorithms", "penalties")
+        },
+    }
+    folder = Path(out or chosen.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(table(rows, report, chosen))
+    picture(found, chosen).savefig(folder / "classification.png", dpi=130)
+    (folder / "result.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    print("\n".join(str(folder / name) for name in ("classification.png", "result.json")))
+    return report
+
+
+def ratio(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a / b
+
+
+def table(rows: list[dict[str, Any]], report: dict[str, Any], size: Size) -> str:
+    lines = [
+        f"784-{size.width}-10 ReLU, {size.train} digits, {size.epochs} epochs, {size.repeats} repeat(s); best rate of each grid",
+        f"{'method':22}{'rate':>8}{'test accuracy':>15}{'seconds to 95 %':>17}{'at rate':>9}",
+    ]
+    for row in rows:
+        accuracy, seconds = 100 * row["accuracy"], "never" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        lines.append(f"{row['method']:22}{row['rate']:>8}{accuracy:13.2f} %{seconds:>17}{row['fast_rate']:>9}")
+    lines.append(f"lifted training is {report['points_behind_adam']:+.2f} points behind Adam")
+    if report["seconds_over_adam"] is not None:
+        lines.append(f"and takes {report['seconds_over_adam']:.2f} times Adam's seconds to 95 %")
+    for group, accuracies in report["others"].items():
+        lines.append(f"{group}: " + ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items()))
+    return "\n".join(lines)
+
+
+def picture(found: dict[str, dict[str, list[pd.DataFrame]]], size: Size) -> Figure:
+    figure = Figure(figsize=(14, 4.3), layout="constrained")
+    epochs, seconds, others = figure.subplots(1, 3, sharey=True)
+    for method in size.rates:
+        name = best(found[method])
+        runs = found[method][name]
+        mean = pd.concat(runs).groupby("epoch")[["accuracy", "seconds"]].mean()
+        (drawn,) = epochs.plot(mean.index, 100 * mean["accuracy"], "o-", markersize=4, label=f"{method}, rate {name}")
+        spread = pd.concat(runs).groupby("epoch")["accuracy"]
+        epochs.fill_between(mean.index, 100 * spread.min(), 100 * spread.max(), alpha=0.15, color=drawn.get_color())
+        seconds.plot(mean["seconds"], 100 * mean["accuracy"], "o-", markersize=4, label=f"{method}, rate {name}")
+    for group in ("lifted, other algorithms", "penalties"):
+        for name, (history, *_) in found[group].items():
+            style = "o-" if group == "penalties" else "s--"
+            others.plot(history["epoch"], 100 * history["accuracy"], style, markersize=4, label=name)
+    epochs.set_title("mean and range of the repeats", fontsize=10)
+    seconds.set_title("the same over time", fontsize=10)
+    others.set_title("penalties (solid) and algorithms (dashed)", fontsize=10)
+    for axis, label in ((epochs, "epochs"), (seconds, "seconds, evaluation included"), (others, "epochs")):
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    if size.epochs > 1:
+        epochs.set_ylim(85, 98)
+    epochs.set_ylabel("test accuracy (%)")
+    return figure
+
+
+if __name__ == "__main__":
+    main()
