@@ -50,6 +50,7 @@ from netinverse.prox import Box as Box
 from netinverse.prox import GroupL21 as GroupL21
 from netinverse.prox import Huber as Huber
 from netinverse.prox import NonNegative as NonNegative
+from netinverse.prox import NuclearNorm as NuclearNorm
 from netinverse.prox import Simplex as Simplex
 from netinverse.prox import SquaredNorm as SquaredNorm
 from netinverse.prox import Zero as Zero

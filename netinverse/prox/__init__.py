@@ -24,6 +24,7 @@ from netinverse.prox.norms import Huber as Huber
 from netinverse.prox.norms import NonNegativeL1 as NonNegativeL1
 from netinverse.prox.norms import SquaredNorm as SquaredNorm
 from netinverse.prox.norms import Zero as Zero
+from netinverse.prox.nuclear_norm import NuclearNorm as NuclearNorm
 from netinverse.prox.prelu import PReLUPotential as PReLUPotential
 from netinverse.prox.rectifiers import ELUPotential as ELUPotential
 from netinverse.prox.rectifiers import ISRLUPotential as ISRLUPotential

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.networks import LiftedNetwork, lift
-from netinverse.protocols import ProximalFunction
 from netinverse.training.algorithm import Algorithm, BatchResult, Run
 from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
 from netinverse.training.batches import Batches
 from netinverse.training.journal import Journal, Kept
 from netinverse.training.losses import CrossEntropy, Loss, loss_of
-from netinverse.training.problem import PENALTIES, TrainingProblem
+from netinverse.training.problem import PENALTIES, TrainingProblem, WeightPenalty
 from netinverse.training.proximal_sgd import ProximalSGD
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ class LiftedTraining:
     function of output and targets; "auto" is cross-entropy on the last affine output for whole targets (batch,), and for float
     ones the Bregman penalty of the last activation, which is the squared loss where there is none. weight: of all layers.
     auxiliaries: where the activations of a batch begin, ForwardPass() or TargetCodes(). regulariser: R on matrices and filters,
-    by its proximal map: ni.L1(1e-4), ni.SquaredNorm(1e-4).
+    by its proximal map: ni.L1(1e-4), ni.SquaredNorm(1e-4), ni.GroupL21(2, 1e-4) for rows of zeros, ni.NuclearNorm(1e-3) for low
+    rank, ni.training.ConditioningPenalty() for singular values in an interval; constraints too, ni.NonNegative().
 
     Wang & Benning, Lifted Bregman Training of Neural Networks, JMLR 24(232), 2023.
     """
@@ -51,7 +51,7 @@ class LiftedTraining:
     loss: str | Loss = "auto"
     weight: float = 1.0
     auxiliaries: Auxiliaries = field(default_factory=ForwardPass)
-    regulariser: ProximalFunction | None = None
+    regulariser: WeightPenalty | None = None
 
     def __post_init__(self) -> None:
         if self.penalty not in PENALTIES:

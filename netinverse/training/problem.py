@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,24 @@ from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, S
 from netinverse.lifting.penalties import Penalty
 from netinverse.networks import LiftedNetwork
 from netinverse.networks.node import Node
-from netinverse.protocols import ProximalFunction
+from netinverse.protocols import Step
 from netinverse.tensors import norm
 from netinverse.training.auxiliaries import Auxiliaries
 from netinverse.training.losses import Loss, loss_of
 
 PENALTIES = ("bregman", "quadratic", "fenchel", "contrastive")
+
+
+class WeightPenalty(Protocol):
+    """R of one matrix or filter, (1, m, ...); what training needs of a function: it may be no convex one."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(1,)."""
+        ...
+
+    def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        """argmin_v step * R(v) + 1/2||v - x||^2."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +49,7 @@ class TrainingProblem:
     weight: float
     sweeps: int
     auxiliaries: Auxiliaries
-    regulariser: ProximalFunction | None
+    regulariser: WeightPenalty | None
 
     @cached_property
     def parameters(self) -> dict[str, nn.Parameter]:
