@@ -8,13 +8,14 @@ RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint format docs experiments benchmarks clean
+.PHONY: help demo test test-all lint format docs experiments figures benchmarks clean
 
 help:
 	@echo "make demo         reconstruct handwritten digits from the noisy codes of a trained encoder"
 	@echo "make test         the quick tests            make test-all     all tests"
 	@echo "make lint         ruff and mypy              make format       let ruff format the code"
 	@echo "make docs         the pages, in docs/_build  make experiments  every script of experiments/ (SIZE=full or smoke)"
+	@echo "make figures      the pictures and tables of docs/experiments.md, made anew at full size (an hour)"
 	@echo "make benchmarks   seconds beside those of other libraries, in a set-up of their own (an hour; SIZE=smoke a minute or two)"
 	@echo "make clean        remove the build products, the set-up included"
 
@@ -59,6 +60,10 @@ benchmarks: pyproject.toml constraints.txt
 	@test -x $(VENV)-benchmarks/bin/python || $(PYTHON) -m venv $(VENV)-benchmarks
 	@$(VENV)-benchmarks/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[experiments,benchmarks]"
 	$(VENV)-benchmarks/bin/python -m experiments.benchmarks --size $(SIZE)
+
+# The pictures and tables of docs/experiments.md, at full size: an hour on two cores.
+figures: $(VENV)/.installed-demo
+	$(RUN) -m experiments.figures $(NAMES)
 
 experiments: $(VENV)/.installed-demo
 	$(RUN) -m experiments --size $(SIZE)

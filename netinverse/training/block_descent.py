@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from netinverse.training.problem import TrainingProblem
 from netinverse.training.weight_step import energy_gradients, objective, weight_step
 
 HEAVY_BALL = 0.7
+ROUNDING = 256
+"""Units in the last place that an energy may rise by: it is a sum over all entries."""
 ADAM = (0.9, 0.999, 1e-8)
 
 
@@ -30,12 +32,14 @@ class BlockDescent:
 
     acceleration: None; "nesterov": a sweep begins beyond the last one, by Nesterov's factors; "heavy-ball": 0.7 of the last
     change is added; "adam": the step in theta goes in Adam's direction. Where the accelerated sweep would raise the energy, a
-    plain one is taken and the inertia begins anew, so that the energy falls in any case.
+    plain one is taken and the inertia begins anew, so that the energy falls in any case. debug: evaluates the energy after every
+    block step, which multiplies the cost by the number of layers, and raises AssertionError where it rose.
     Bolte, Sabach & Teboulle, Math. Program. 146, 2014; restarts: O'Donoghue & Candes, Found. Comput. Math. 15, 2015.
     """
 
     acceleration: str | None = None
     sweeps: int = 10
+    debug: bool = False
     batches = "whole"
 
     def __post_init__(self) -> None:
@@ -91,15 +95,20 @@ class BlockDescentRun:
 
     def _plain(self, energy: LiftedEnergy, x: Tensor) -> Tensor:
         """One sweep: the activations from the last to the first, then the parameters."""
-        self._us = descended(self._problem, energy, x, self._us)
+        self._us = self._descended(energy, x)
         self._lengths["plain"], value = weight_step(self._problem, energy, x, self._us, self._lengths["plain"])
         return value
+
+    def _descended(self, energy: LiftedEnergy, x: Tensor) -> tuple[Tensor, ...]:
+        if not self._settings.debug:
+            return descended(self._problem, energy, x, self._us)
+        return descended(self._problem, energy, x, self._us, on_block=_Falling(energy, x, self._us))
 
     def _accelerated(self, energy: LiftedEnergy, x: Tensor, now: Point) -> Tensor:
         """The objective after the sweep of the chosen kind; infinite where there is nothing to accelerate yet."""
         nothing = torch.tensor(torch.inf)
         if self._settings.acceleration == "adam":
-            self._us = descended(self._problem, energy, x, self._us)
+            self._us = self._descended(energy, x)
             directions = self._adam(energy_gradients(energy, x, self._us, self._problem.parameters))
             length = self._lengths["adam"]
             self._lengths["adam"], value = weight_step(self._problem, energy, x, self._us, length, directions=directions)
@@ -159,13 +168,41 @@ class BlockDescentRun:
         self._moments = {name: (m, part("v")[name]) for name, m in part("m").items()}
 
 
-def descended(problem: TrainingProblem, energy: LiftedEnergy, x: Tensor, us: Sequence[Tensor]) -> tuple[Tensor, ...]:
+class _Falling:
+    """Compares the energy of every sample after a block step with that before."""
+
+    def __init__(self, energy: LiftedEnergy, x: Tensor, us: Sequence[Tensor]) -> None:
+        self._energy, self._x, self._before = energy, x, energy.value(x, us)
+
+    def __call__(self, block: int, us: Sequence[Tensor]) -> None:
+        value = self._energy.value(self._x, us)
+        rise = value - self._before
+        allowed = ROUNDING * torch.finfo(value.dtype).eps * self._before.abs().clamp(min=1)
+        if bool((rise > allowed).any()):
+            sample = int((rise - allowed).argmax())
+            raise AssertionError(
+                f"BlockDescent: the step in activation {self._energy.blocks[block].name!r} raised the energy of sample {sample} "
+                f"from {float(self._before[sample]):.9g} to {float(value[sample]):.9g}, which a safe step never does: the norm "
+                f"of a layer or a proximal map is wrong."
+            )
+        self._before = value
+
+
+def descended(
+    problem: TrainingProblem,
+    energy: LiftedEnergy,
+    x: Tensor,
+    us: Sequence[Tensor],
+    on_block: Callable[[int, Sequence[Tensor]], None] | None = None,
+) -> tuple[Tensor, ...]:
     """One proximal-gradient step in each activation, from the last to the first; none raises the energy."""
     steps, found = problem.safe_steps(), list(us)
     with torch.no_grad():
         for block in reversed(range(len(found))):
             gradient = energy.gradient(block, x, found)
             found[block] = energy.prox(block, found[block] - steps[block] * gradient, steps[block])
+            if on_block is not None:
+                on_block(block, found)
     return tuple(found)
 
 

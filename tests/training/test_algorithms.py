@@ -183,3 +183,20 @@ def test_convolutions_and_any_torch_loss() -> None:
     with torch.no_grad():
         found = network(X[1500:].reshape(-1, 1, 8, 8)).argmax(1)
     assert float((found == Y[1500:]).float().mean()) > 0.82
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Softshrink], ids=lambda a: a.__name__)
+def test_debugging_block_descent_compares_the_energy_after_every_block_step(
+    activation: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(debug: bool) -> nn.Module:
+        network = model(64, 20, 20, 10, activation=activation)
+        LiftedTraining(algorithm=BlockDescent("nesterov", 5, debug=debug)).fit(network, [(X[:60], Y[:60])], 3)
+        return network
+
+    for p, q in zip(train(debug=True).parameters(), train(debug=False).parameters(), strict=True):
+        assert torch.equal(p, q)
+    safe = TrainingProblem.safe_steps
+    monkeypatch.setattr(TrainingProblem, "safe_steps", lambda problem: [1e3 * step for step in safe(problem)])
+    with pytest.raises(AssertionError, match=r"the step in activation '.*' raised the energy of sample \d+ from"):
+        train(debug=True)
