@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import netinverse as ni
-from experiments import feature_inversion, names, rates, resnet, semiconvergence, shallow, sparse_weights, training
+from experiments import feature_inversion, figures, names, rates, resnet, semiconvergence, shallow, sparse_weights, training
 from experiments.autoencoder import Settings, autoencoder
 from experiments.benchmarks.lifting import added_bytes
 from experiments.demo import picture, psnr
@@ -203,3 +204,29 @@ def test_the_seconds_to_an_accuracy_are_those_of_the_first_epoch_that_has_it() -
     history = pd.DataFrame({"accuracy": [0.9, 0.96, 0.94, 0.97], "seconds": [1.0, 2.0, 3.0, 4.0]})
     assert training.seconds_to(history, 0.95) == 2.0
     assert training.seconds_to(history, 0.99) == float("inf")
+
+
+def test_every_figure_of_the_page_is_one_that_a_script_makes() -> None:
+    page = (figures.FOLDER.parent / "experiments.md").read_text("utf-8")
+    made = {f"{name}-{figure}" for name, shown in figures.SHOWN.items() for figure in shown}
+    made |= {f"{name}.txt" for name in figures.SHOWN}
+    shown = set(re.findall(r"figures/([\w.-]+)", page))
+    assert shown
+    assert shown <= made
+    assert {path.name for path in figures.FOLDER.iterdir()} == shown
+    assert set(figures.SHOWN) <= set(names())
+
+
+def test_a_figure_is_kept_with_what_its_script_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(size: str) -> None:
+        folder = Path("out") / f"shallow-{size}"
+        folder.mkdir(parents=True)
+        for name in figures.SHOWN["shallow"]:
+            (folder / name).write_bytes(name.encode())
+        print(f"a table  \n{folder / 'result.json'}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shallow, "main", main)
+    figures.made("shallow", tmp_path / "kept", "smoke")
+    assert (tmp_path / "kept" / "shallow.txt").read_text() == "a table\n"
+    assert (tmp_path / "kept" / "shallow-residual.png").read_bytes() == b"residual.png"
