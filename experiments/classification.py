@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
-import netinverse as ni
-from experiments.training import back_propagation, digits, lifted, network, seconds_to
+from experiments.training import back_propagation, digits, lifted, perceptron, seconds_to
 from netinverse.training import ImplicitSGD, LiftedTraining, ProximalSAGA, ProximalSGD
 
 LEVEL = 0.95
@@ -80,9 +79,7 @@ def histories(size: Size) -> dict[str, dict[str, list[pd.DataFrame]]]:
     every = [(method, name, run) for method, group in runs.items() for name, run in group.items()]
     for method, name, run in tqdm(every, desc="classification", unit="setting"):
         repeats = size.repeats if method in size.rates else 1
-        found.setdefault(method, {})[name] = [
-            run(network(lambda: ni.mlp([784, size.width, 10]), seed), seed) for seed in range(repeats)
-        ]
+        found.setdefault(method, {})[name] = [run(perceptron([784, size.width, 10], seed=seed), seed) for seed in range(repeats)]
     return found
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 from tqdm import tqdm
 
-import netinverse as ni
-from experiments.training import back_propagation, digits, lifted, network
+from experiments.training import back_propagation, digits, lifted, perceptron
 from netinverse.training import LiftedTraining, ProximalSGD, TargetCodes
 
 METHODS = ("SGD with momentum", "Adam", "lifted, forward pass", "lifted, target codes")
+ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 RATES = {"SGD with momentum": (0.03, 0.1, 0.3), "Adam": (3e-4, 1e-3, 3e-3)}
 
 
@@ -44,21 +45,21 @@ def accuracy_of(method: str, activation: str, layers: int, size: Size) -> float:
     """Test accuracy after the last epoch, with the best rate of the grid."""
     train, test = digits(size.train, size.test)
 
-    def make() -> torch.nn.Module:
-        return ni.mlp([784, *[size.width] * layers, 10], activation)
+    def make() -> nn.Module:
+        return perceptron([784, *[size.width] * layers, 10], ACTIVATIONS[activation])
 
     if method in size.rates:
         found = []
         for rate in size.rates[method]:
-            model = network(make)
+            model = make()
             sgd = method.startswith("SGD")
             optimiser = torch.optim.SGD(model.parameters(), rate, 0.9) if sgd else torch.optim.Adam(model.parameters(), rate)
             found.append(back_propagation(model, optimiser, train, test, size.epochs))
     elif method == "lifted, forward pass":
-        found = [lifted(network(make), LiftedTraining(algorithm=ProximalSGD()), train, test, size.epochs)]
+        found = [lifted(make(), LiftedTraining(algorithm=ProximalSGD()), train, test, size.epochs)]
     else:
         training = LiftedTraining(algorithm=ProximalSGD(), auxiliaries=TargetCodes())
-        found = [lifted(network(make), training, train, test, size.epochs)]
+        found = [lifted(make(), training, train, test, size.epochs)]
     return max(float(history["accuracy"].iloc[-1]) for history in found)
 
 
@@ -73,7 +74,7 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
     report = {"size": size, "epochs": chosen.epochs, "width": chosen.width, "rows": rows}
     table = pd.DataFrame(rows)
     wide = table.pivot_table(index=["activation", "layers"], columns="method", values="accuracy", sort=False)
-    print(f"test accuracy after {chosen.epochs} epochs, width {chosen.width}, standard initialisation (chance is 0.1)")
+    print(f"test accuracy after {chosen.epochs} epochs, width {chosen.width}, torch's initialisation (chance is 0.1)")
     print(wide.to_string(float_format="{:.3f}".format))
     folder = Path(out or chosen.folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 import netinverse as ni
-from experiments.training import accuracy, back_propagation, digits, network, nonzero
+from experiments.training import accuracy, back_propagation, digits, nonzero, perceptron
 from netinverse.training import AdaBreg, LinBreg, sparsify
 
 DENSITY = 0.01
@@ -51,7 +51,7 @@ class Row:
 
 def bregman(name: str, weight: float, size: Size) -> pd.DataFrame:
     train, test = digits(size.train, size.test)
-    model = network(lambda: ni.mlp([784, size.width, 10]))
+    model = perceptron([784, size.width, 10])
     sparsify(model.parameters(), DENSITY)
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "regulariser": ni.L1(weight)},
@@ -64,7 +64,7 @@ def bregman(name: str, weight: float, size: Size) -> pd.DataFrame:
 def pruned(size: Size) -> tuple[pd.DataFrame, Row]:
     """Adam, and what is left of its accuracy when all but the largest 5 % of each layer's weights are set to zero."""
     train, test = digits(size.train, size.test)
-    model = network(lambda: ni.mlp([784, size.width, 10]))
+    model = perceptron([784, size.width, 10])
     history = back_propagation(model, torch.optim.Adam(model.parameters()), train, test, size.epochs)
     _keep_largest(model)
     return history, Row("Adam, pruned to 5 %", None, accuracy(model, test), nonzero(model))

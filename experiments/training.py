@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 import torch
@@ -35,11 +36,12 @@ def digits(train: int, test: int = HELD_OUT, batch: int = 64, seed: int = 0) -> 
     return DataLoader(dataset, batch_size=batch, shuffle=True), [(x[held], y[held])]  # type: ignore[arg-type]
 
 
-def network(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    """A network with torch's standard initialisation, the same for the same seed."""
+def perceptron(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, seed: int = 0) -> nn.Sequential:
+    """Layers of torch, initialised as torch does, the same for the same seed; the last one affine."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make()
+        layers: list[nn.Module] = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), activation())]
+        return nn.Sequential(*layers[:-1])
 
 
 def nonzero(model: nn.Module) -> float:

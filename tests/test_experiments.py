@@ -190,7 +190,7 @@ def test_every_iterate_is_watched_and_a_rule_that_reads_them_picks_the_one_it_st
 
 
 def test_pruning_keeps_the_largest_weights_and_their_share() -> None:
-    model = training.network(lambda: torch.nn.Linear(40, 50))
+    model = training.perceptron([40, 50])[0]
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     sparse_weights._keep_largest(model)
     assert training.nonzero(model) == pytest.approx(0.05)
