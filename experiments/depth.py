@@ -18,7 +18,7 @@ from netinverse.training import LiftedTraining, ProximalSGD, TargetCodes
 
 METHODS = ("SGD with momentum", "Adam", "lifted, forward pass", "lifted, target codes")
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-RATES = {"SGD with momentum": (0.03, 0.1, 0.3), "Adam": (3e-4, 1e-3, 3e-3)}
+RATES = {"SGD with momentum": (0.1, 0.3), "Adam": (3e-4, 1e-3)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size(4500, 500, 20, 100, (5, 10, 20, 30, 50), ("sigmoid", "tanh"), RATES, "out/depth"),
+    "full": Size(4500, 500, 20, 100, (5, 20, 50), ("sigmoid", "tanh"), RATES, "out/depth"),
     "smoke": Size(128, 64, 1, 16, (2,), ("sigmoid",), {name: rates[:1] for name, rates in RATES.items()}, "out/depth-smoke"),
 }
 
