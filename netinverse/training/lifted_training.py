@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.networks import LiftedNetwork, lift
-from netinverse.training.algorithm import Algorithm, BatchResult, Run
+from netinverse.training.algorithm import Algorithm, Run
 from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
 from netinverse.training.batches import Batches
 from netinverse.training.journal import Journal, Kept
@@ -125,7 +125,7 @@ class LiftedTraining:
                     f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
                     f"network has the parameters from before that batch. Look for NaN in its samples, or lower the learning rate."
                 ) from error
-            journal.record(run, problem.parameters, Kept(float(result.loss.double().sum()), _hits(result, targets), len(x)))
+            journal.record(run, problem.parameters, Kept(float(result.loss), float(result.hits), len(x)))
         if count == 0:
             raise ValueError(
                 "LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset."
@@ -166,13 +166,6 @@ def _fitted(network: LiftedNetwork, x: Tensor, targets: Tensor) -> tuple[Tensor,
         )
     targets = targets.to(network.device)
     return x.to(network.device, network.dtype), targets.to(network.dtype) if targets.is_floating_point() else targets
-
-
-def _hits(result: BatchResult, targets: Tensor) -> float:
-    """How many labels are met; NaN where the targets are no labels."""
-    if targets.is_floating_point() or targets.ndim != 1 or result.output.ndim != 2:
-        return math.nan
-    return float((result.output.argmax(1) == targets).sum())
 
 
 def _validated(loss: str | Loss, network: LiftedNetwork, loader: Iterable[Any] | None) -> dict[str, float]:

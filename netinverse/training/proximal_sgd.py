@@ -54,7 +54,7 @@ class ProximalSGDRun:
         self._optimiser.step()
         self._optimiser.zero_grad()
         self._problem.regularise(self._rate)
-        return BatchResult(found.fidelity, found.output)
+        return BatchResult(found.loss, found.hits)
 
     def state(self) -> dict[str, Tensor]:
         kept: dict[str, Tensor] = {}
