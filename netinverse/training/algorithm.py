@@ -42,6 +42,11 @@ class Algorithm(Protocol):
         """How it takes the data: "any", "fixed" (the same batches in every epoch) or "whole" (one batch of all samples)."""
         ...
 
+    @property
+    def separable(self) -> bool:
+        """Whether ``gradients`` is all it takes from a batch, so that processes can share its samples."""
+        ...
+
     def begin(self, problem: TrainingProblem) -> Run: ...
 
 

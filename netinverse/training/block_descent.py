@@ -38,6 +38,7 @@ class BlockDescent:
     acceleration: str | None = None
     sweeps: int = 10
     batches = "whole"
+    separable = False
 
     def __post_init__(self) -> None:
         if self.acceleration not in (None, "nesterov", "heavy-ball", "adam"):

@@ -27,6 +27,7 @@ class ImplicitSGD:
     proximity: float = 0.1
     sweeps: int = 3
     batches = "any"
+    separable = False
 
     def __post_init__(self) -> None:
         require_number("ImplicitSGD", "proximity", self.proximity, "The default is 0.1.")

@@ -24,6 +24,7 @@ class ProximalSAGA:
 
     learning_rate: float = 0.03
     batches = "fixed"
+    separable = True
 
     def __post_init__(self) -> None:
         require_number("ProximalSAGA", "learning_rate", self.learning_rate, "The default is 0.03.")

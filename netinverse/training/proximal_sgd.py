@@ -28,6 +28,7 @@ class ProximalSGD:
     learning_rate: float = 1e-3
     optimiser: str = "adam"
     batches = "any"
+    separable = True
 
     def __post_init__(self) -> None:
         require_number("ProximalSGD", "learning_rate", self.learning_rate, "The default is 1e-3.")
