@@ -93,6 +93,8 @@ class LiftedTraining:
         require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
         if patience is not None:
             require_whole("LiftedTraining.fit", "patience", patience, 1, "Leave it out to train for all epochs.")
+        if parallel is not None:
+            require_object("LiftedTraining.fit", "parallel", parallel, ("share",), "Write parallel=ni.training.DataParallel().")
         processes = OneProcess() if parallel is None else parallel
         processes.accept(self.algorithm)
         batches = Batches.of(loader, self.algorithm.batches, seed)

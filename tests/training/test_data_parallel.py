@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -117,3 +118,23 @@ def test_a_process_that_hangs_or_dies_stops_the_others(folder: Path) -> None:
 def test_without_a_process_group_it_says_how_to_start() -> None:
     with pytest.raises(RuntimeError, match=r"torch\.distributed is not initialised.*torchrun"):
         LiftedTraining().fit(classifier(), CASES["adam"].loader(), 1, parallel=DataParallel())
+    with pytest.raises(TypeError, match="parallel is the class DataParallel"):
+        LiftedTraining().fit(classifier(), CASES["adam"].loader(), 1, parallel=DataParallel)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_the_command_of_the_page_trains_and_goes_on(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "parallel.md").read_text("utf-8")
+    program, command = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for kind in ("python", "sh"))
+    (tmp_path / "train.py").write_text(program[0], "utf-8")
+    variable, name, *arguments = shlex.split(command[0])
+    assert name == "torchrun" and len(program) == len(command) == 1
+    environment = {**os.environ, **dict([variable.split("=")]), "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.strip().splitlines()[-1].split()
+    assert last[1] == "4" and float(last[3]) > 0.9, done.stdout
+    before = torch.load(tmp_path / "classifier.pt")
+    subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=120)
+    assert same([*before.values()], [*torch.load(tmp_path / "classifier.pt").values()])
