@@ -5,6 +5,7 @@ from netinverse.training.auxiliaries import ForwardPass as ForwardPass
 from netinverse.training.auxiliaries import TargetCodes as TargetCodes
 from netinverse.training.block_descent import BlockDescent as BlockDescent
 from netinverse.training.conditioning_penalty import ConditioningPenalty as ConditioningPenalty
+from netinverse.training.data_parallel import DataParallel as DataParallel
 from netinverse.training.implicit_sgd import ImplicitSGD as ImplicitSGD
 from netinverse.training.lifted_training import LiftedTraining as LiftedTraining
 from netinverse.training.proximal_saga import ProximalSAGA as ProximalSAGA

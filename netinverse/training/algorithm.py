@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from netinverse.lifting import Swept
-from netinverse.training.problem import TrainingProblem
+from netinverse.training.problem import Summed, TrainingProblem
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Of one batch, before its step: the loss, (batch,), and the output."""
+    """Of one batch, before its step: the sum of the losses, and how many labels were met, NaN where there are none."""
 
     loss: Tensor
-    output: Tensor
+    hits: Tensor
 
 
 class Run(Protocol):
@@ -43,19 +42,27 @@ class Algorithm(Protocol):
         """How it takes the data: "any", "fixed" (the same batches in every epoch) or "whole" (one batch of all samples)."""
         ...
 
+    @property
+    def separable(self) -> bool:
+        """Whether ``gradients`` is all it takes from a batch, so that processes can share its samples."""
+        ...
+
     def begin(self, problem: TrainingProblem) -> Run: ...
 
 
-def gradients(problem: TrainingProblem, x: Tensor, targets: Tensor, progress: float) -> Swept:
+def gradients(problem: TrainingProblem, x: Tensor, targets: Tensor, progress: float) -> Summed:
     """One sweep, its gradients those of the mean over the batch.
 
     Raises FloatingPointError where the loss or a gradient is not finite, before any parameter has moved.
     """
-    found = problem.swept(x, targets, progress)
+    found = problem.summed(x, targets, progress)
+    if found.lost:
+        raise not_finite_loss(found.lost)
     scaled = {name: g / max(len(x), 1) for name, g in found.gradients.items()}
-    finite = torch.isfinite(found.fidelity).all() & torch.stack([torch.isfinite(g).all() for g in scaled.values()]).all()
-    if not bool(finite):
-        bad = (~torch.isfinite(found.fidelity)).nonzero().flatten().tolist()
-        where = f"the loss of sample(s) {', '.join(map(str, bad[:5]))}" if bad else "a gradient"
-        raise FloatingPointError(f"{where} is not finite")
-    return Swept(found.us, found.fidelity, found.output, scaled)
+    if not bool(torch.stack([torch.isfinite(g).all() for g in scaled.values()]).all()):
+        raise FloatingPointError("a gradient is not finite")
+    return replace(found, gradients=scaled)
+
+
+def not_finite_loss(lost: Sequence[int]) -> FloatingPointError:
+    return FloatingPointError(f"the loss of sample(s) {', '.join(map(str, lost[:5]))} is not finite")

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from netinverse.checks import require_whole
 from netinverse.lifting import LiftedEnergy
-from netinverse.training.algorithm import BatchResult
-from netinverse.training.problem import TrainingProblem
+from netinverse.training.algorithm import BatchResult, not_finite_loss
+from netinverse.training.losses import labels_met
+from netinverse.training.problem import TrainingProblem, not_finite
 from netinverse.training.weight_step import energy_gradients, objective, weight_step
 
 HEAVY_BALL = 0.7
@@ -41,6 +42,7 @@ class BlockDescent:
     sweeps: int = 10
     debug: bool = False
     batches = "whole"
+    separable = False
 
     def __post_init__(self) -> None:
         if self.acceleration not in (None, "nesterov", "heavy-ball", "adam"):
@@ -74,13 +76,12 @@ class BlockDescentRun:
             if not self._us:
                 self._us = _beginning(problem, energy, x, targets, progress)
             output = problem.network.values(x, energy.output)[energy.output]
-            result = BatchResult(energy.fidelity(output), output)
-        if not bool(torch.isfinite(result.loss).all()):
-            bad = (~torch.isfinite(result.loss)).nonzero().flatten().tolist()
-            raise FloatingPointError(f"the loss of sample(s) {', '.join(map(str, bad[:5]))} is not finite")
+            losses = energy.fidelity(output)
+        if lost := not_finite(losses):
+            raise not_finite_loss(lost)
         for _ in range(self._settings.sweeps):
             self._sweep(energy, x)
-        return result
+        return BatchResult(losses.double().sum(), labels_met(output, targets))
 
     def _sweep(self, energy: LiftedEnergy, x: Tensor) -> None:
         """The accelerated sweep where it lowers the objective, a plain one otherwise."""

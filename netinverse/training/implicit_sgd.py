@@ -27,6 +27,7 @@ class ImplicitSGD:
     proximity: float = 0.1
     sweeps: int = 3
     batches = "any"
+    separable = False
 
     def __post_init__(self) -> None:
         require_number("ImplicitSGD", "proximity", self.proximity, "The default is 0.1.")
@@ -51,7 +52,7 @@ class ImplicitSGDRun:
         for sweep in range(self._sweeps):
             us = us if sweep == 0 else descended(problem, energy, x, us)
             self._length, _ = weight_step(problem, energy, x, us, self._length, anchor=anchor)
-        return BatchResult(first.fidelity, first.output)
+        return BatchResult(first.loss, first.hits)
 
     def state(self) -> dict[str, Tensor]:
         return {"length": torch.tensor(self._length, dtype=torch.float64)}

@@ -37,10 +37,14 @@ class Kept:
 
 @dataclass
 class Journal:
-    """``epoch``, ``batch``: what comes next. ``decisive``: what the checkpoint of another training differs in."""
+    """``epoch``, ``batch``: what comes next. ``decisive``: what the checkpoint of another training differs in.
+
+    ``writes``: of several processes that train together, one does.
+    """
 
     path: Path | None
     decisive: str
+    writes: bool = True
     epoch: int = 0
     batch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -54,13 +58,15 @@ class Journal:
         self._written = time.monotonic()
 
     @classmethod
-    def open(cls, path: Path | None, settings: object, network: LiftedNetwork, epochs: int, seed: int) -> Journal:
+    def open(cls, path: Path | None, settings: object, network: LiftedNetwork, epochs: int, seed: int, writes: bool) -> Journal:
         """A new one, or that of the checkpoint.
 
         Raises FileNotFoundError for a folder that is not there, ValueError for a file that is damaged or of another training.
         """
         shapes = [(name, tuple(p.shape), str(p.dtype)) for name, p in network.named_parameters()]
-        journal = cls(path, fingerprint(settings, tuple(shapes), tuple(node.name for node in network.nodes), epochs, seed))
+        journal = cls(
+            path, fingerprint(settings, tuple(shapes), tuple(node.name for node in network.nodes), epochs, seed), writes
+        )
         if path is None:
             return journal
         if not path.parent.is_dir():
@@ -91,6 +97,11 @@ class Journal:
         self.sums = (numbers[3][0], numbers[3][1], int(numbers[3][2]))
         self.found = tensors
 
+    @property
+    def place(self) -> str:
+        """Equal for processes that do the same training and go on at the same batch."""
+        return fingerprint(self.decisive, self.epoch, self.batch)
+
     def restore(self, run: Run, parameters: Mapping[str, nn.Parameter]) -> None:
         """Parameters and the state of the run as the checkpoint has them."""
         if not self.found:
@@ -107,7 +118,7 @@ class Journal:
         self.batch += 1
         loss, hits, samples = self.sums
         self.sums = (loss + kept.loss, hits + kept.hits, samples + kept.samples)
-        if self.path is not None and time.monotonic() - self._written > EVERY:
+        if self.writes and self.path is not None and time.monotonic() - self._written > EVERY:
             self._write(run, parameters)
 
     def finish_epoch(
@@ -122,7 +133,7 @@ class Journal:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, (0.0, 0.0, 0)
         if patience is not None and self._since_best() == 0:
             self.best = {name: p.detach().clone() for name, p in parameters.items()}
-        if self.path is not None:
+        if self.writes and self.path is not None:
             self._write(run, parameters)
         return row
 

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.networks import LiftedNetwork, lift
-from netinverse.training.algorithm import Algorithm, BatchResult, Run
+from netinverse.training.algorithm import Algorithm, Run
 from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
 from netinverse.training.batches import Batches
 from netinverse.training.journal import Journal, Kept
 from netinverse.training.losses import CrossEntropy, Loss, loss_of
 from netinverse.training.problem import PENALTIES, TrainingProblem, WeightPenalty
+from netinverse.training.processes import OneProcess, Processes
 from netinverse.training.proximal_sgd import ProximalSGD
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class LiftedTraining:
         validation: Iterable[Any] | None = None,
         patience: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
+        parallel: Processes | None = None,
         progress: bool = False,
         seed: int = 0,
     ) -> pd.DataFrame:
@@ -81,7 +83,8 @@ class LiftedTraining:
         with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the best
         one.
         checkpoint: a file that is written after every batch's work of a second and at the end of each epoch; called again with
-        the same arguments, an interrupted ``fit`` goes on from there, to the same parameters.
+        the same arguments, an interrupted ``fit`` goes on from there, to the same parameters. parallel:
+        ni.training.DataParallel() in every process of a group; the first writes the checkpoint, all go on from it.
 
         Columns: epoch, loss, accuracy (cross-entropy only), validation_loss, validation_accuracy, samples, seconds.
         Raises ValueError for a network that is not exactly lifted or has nothing to train, for targets that do not fit, and an
@@ -90,19 +93,27 @@ class LiftedTraining:
         require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
         if patience is not None:
             require_whole("LiftedTraining.fit", "patience", patience, 1, "Leave it out to train for all epochs.")
+        if parallel is not None:
+            require_object("LiftedTraining.fit", "parallel", parallel, ("share",), "Write parallel=ni.training.DataParallel().")
+        processes = OneProcess() if parallel is None else parallel
+        processes.accept(self.algorithm)
         batches = Batches.of(loader, self.algorithm.batches, seed)
         lifted = _lifted(network, batches)
         sweeps = MANY if self.penalty == "contrastive" else 1
         problem = TrainingProblem(lifted, self.loss, self.penalty, self.weight, sweeps, self.auxiliaries, self.regulariser)
         if not problem.parameters:
             raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
+        path = None if checkpoint is None else Path(checkpoint)
+        journal = Journal.open(path, self, lifted, epochs, seed, writes=processes.rank == 0)
+        processes.agree(journal.place, lifted.device)
+        problem = processes.share(problem)
         run = self.algorithm.begin(problem)
-        journal = Journal.open(None if checkpoint is None else Path(checkpoint), self, lifted, epochs, seed)
         journal.restore(run, problem.parameters)
-        with _bar(progress, epochs, journal.epoch) as ticker:
+        with _bar(progress and processes.rank == 0, epochs, journal.epoch) as ticker:
             for epoch in range(journal.epoch, epochs):
                 self._epoch(problem, run, batches, journal, epoch, epochs)
-                row = journal.finish_epoch(run, problem.parameters, _validated(self.loss, lifted, validation), patience)
+                validated = _validated(self.loss, lifted, validation, processes)
+                row = journal.finish_epoch(run, problem.parameters, validated, patience)
                 if ticker is not None:
                     ticker.update(1)
                     ticker.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "samples") and v == v})
@@ -125,7 +136,7 @@ class LiftedTraining:
                     f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
                     f"network has the parameters from before that batch. Look for NaN in its samples, or lower the learning rate."
                 ) from error
-            journal.record(run, problem.parameters, Kept(float(result.loss.double().sum()), _hits(result, targets), len(x)))
+            journal.record(run, problem.parameters, Kept(float(result.loss), float(result.hits), len(x)))
         if count == 0:
             raise ValueError(
                 "LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset."
@@ -168,14 +179,7 @@ def _fitted(network: LiftedNetwork, x: Tensor, targets: Tensor) -> tuple[Tensor,
     return x.to(network.device, network.dtype), targets.to(network.dtype) if targets.is_floating_point() else targets
 
 
-def _hits(result: BatchResult, targets: Tensor) -> float:
-    """How many labels are met; NaN where the targets are no labels."""
-    if targets.is_floating_point() or targets.ndim != 1 or result.output.ndim != 2:
-        return math.nan
-    return float((result.output.argmax(1) == targets).sum())
-
-
-def _validated(loss: str | Loss, network: LiftedNetwork, loader: Iterable[Any] | None) -> dict[str, float]:
+def _validated(loss: str | Loss, network: LiftedNetwork, loader: Iterable[Any] | None, processes: Processes) -> dict[str, float]:
     """Mean loss and accuracy over another loader."""
     if loader is None:
         return {}
@@ -183,13 +187,19 @@ def _validated(loss: str | Loss, network: LiftedNetwork, loader: Iterable[Any] |
     with torch.no_grad():
         for pair in loader:
             x, targets = _fitted(network, *pair)
+            count += len(x)
+            own = processes.part(len(x))
+            if own.start == own.stop:
+                continue
+            x, targets = x[own], targets[own]
             z = network.pre_activation(x)
             term = loss_of(loss, network, targets)
             total += float(term(z).double().sum())
             hits += float((z.argmax(1) == targets).sum()) if isinstance(term, CrossEntropy) else math.nan
-            count += len(x)
     if count == 0:
         raise ValueError("LiftedTraining.fit: the validation loader gives no batch. Check its dataset, or leave it out.")
+    # Summed, so that all processes see the same numbers and end at the same epoch.
+    total, hits = processes.total(torch.tensor([total, hits], dtype=torch.float64, device=network.device)).tolist()
     return {"validation_loss": total / count, "validation_accuracy": hits / count}
 
 

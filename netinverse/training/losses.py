@@ -116,6 +116,13 @@ def loss_of(choice: str | Loss, network: LiftedNetwork, targets: Tensor) -> Trai
     return PenaltyLoss(potential, targets.to(network.dtype))
 
 
+def labels_met(output: Tensor, targets: Tensor) -> Tensor:
+    """How many samples have their largest output at their label; NaN where the targets are no labels."""
+    if targets.is_floating_point() or targets.ndim != 1 or output.ndim != 2:
+        return output.new_full((), torch.nan)
+    return (output.argmax(1) == targets).sum()
+
+
 def _cross_entropy(network: LiftedNetwork, targets: Tensor) -> CrossEntropy:
     last = network.nodes[-1]
     if last.kind == "proximal" or len(last.shape) != 1 or targets.ndim != 1 or targets.is_floating_point():

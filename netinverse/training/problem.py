@@ -10,14 +10,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, Swept, backward_sweep
+from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, backward_sweep
 from netinverse.lifting.penalties import Penalty
 from netinverse.networks import LiftedNetwork
 from netinverse.networks.node import Node
 from netinverse.protocols import Step
 from netinverse.tensors import norm
 from netinverse.training.auxiliaries import Auxiliaries
-from netinverse.training.losses import Loss, loss_of
+from netinverse.training.losses import Loss, labels_met, loss_of
 
 PENALTIES = ("bregman", "quadratic", "fenchel", "contrastive")
 
@@ -32,6 +32,20 @@ class WeightPenalty(Protocol):
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
         """argmin_v step * R(v) + 1/2||v - x||^2."""
         ...
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Of one batch, before its step: the sums over its samples of the losses, of the labels met, and of the gradients.
+
+    ``us``: the activations after their block steps. ``lost``: the numbers of samples whose loss is not finite.
+    """
+
+    us: tuple[Tensor, ...]
+    loss: Tensor
+    hits: Tensor
+    lost: tuple[int, ...]
+    gradients: dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +77,7 @@ class TrainingProblem:
         """That of the sum over the batch."""
         return LiftedEnergy(self.network, loss_of(self.loss, self.network, targets), self.weight, self._penalty)
 
-    def swept(self, x: Tensor, targets: Tensor, progress: float) -> Swept:
+    def summed(self, x: Tensor, targets: Tensor, progress: float) -> Summed:
         """The block steps from where the auxiliaries say, and the gradients, of the sum over the batch.
 
         u_l+ = prox_{1/2||.||^2 + Psi_l}(u_l + z_l - g/weight), half way from u_l to what the layers above ask for. Safe steps, by
@@ -77,7 +91,9 @@ class TrainingProblem:
         for _ in range(self.sweeps - 1):
             us = found.us
             found = backward_sweep(energy, x, step_sizes, lambda block, activation, us=us: us[block])  # type: ignore[misc]
-        return found
+        loss = found.fidelity.double().sum()
+        lost = () if bool(torch.isfinite(loss)) else not_finite(found.fidelity)
+        return Summed(found.us, loss, labels_met(found.output, targets), lost, found.gradients)
 
     def safe_steps(self) -> list[float]:
         """1 / sum over children of weight ||A||^2, by block: with these the energy falls in every block step."""
@@ -91,6 +107,11 @@ class TrainingProblem:
                 for p in self.parameters.values():
                     if p.ndim > 1:
                         p.copy_(self.regulariser.prox(p[None], step)[0])
+
+
+def not_finite(losses: Tensor) -> tuple[int, ...]:
+    """The numbers of the samples, of losses (batch,)."""
+    return tuple((~torch.isfinite(losses)).nonzero().flatten().tolist())
 
 
 def _bregman(node: Node) -> Penalty:

@@ -24,6 +24,7 @@ class ProximalSAGA:
 
     learning_rate: float = 0.03
     batches = "fixed"
+    separable = True
 
     def __post_init__(self) -> None:
         require_number("ProximalSAGA", "learning_rate", self.learning_rate, "The default is 0.03.")
@@ -59,7 +60,7 @@ class ProximalSAGARun:
             name: found.gradients.get(name, torch.zeros_like(p)) for name, p in self._problem.parameters.items()
         }
         self._problem.regularise(self._rate)
-        return BatchResult(found.fidelity, found.output)
+        return BatchResult(found.loss, found.hits)
 
     def state(self) -> dict[str, Tensor]:
         kept = {f"{k}/{name}": g for k, row in self._table.items() for name, g in row.items()}

@@ -28,6 +28,7 @@ class ProximalSGD:
     learning_rate: float = 1e-3
     optimiser: str = "adam"
     batches = "any"
+    separable = True
 
     def __post_init__(self) -> None:
         require_number("ProximalSGD", "learning_rate", self.learning_rate, "The default is 1e-3.")
@@ -54,7 +55,7 @@ class ProximalSGDRun:
         self._optimiser.step()
         self._optimiser.zero_grad()
         self._problem.regularise(self._rate)
-        return BatchResult(found.fidelity, found.output)
+        return BatchResult(found.loss, found.hits)
 
     def state(self) -> dict[str, Tensor]:
         kept: dict[str, Tensor] = {}

@@ -1,0 +1,77 @@
+"""A training problem whose batches are swept by several processes, each its own part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netinverse.training.losses import loss_of
+from netinverse.training.problem import Summed, TrainingProblem
+from netinverse.training.processes import Processes
+
+
+@dataclass(frozen=True, eq=False)
+class SharedProblem(TrainingProblem):
+    """``summed`` takes the whole batch in every process and returns the sums over it in every process; ``us`` of its own part.
+
+    One exchange a batch, of a length that does not depend on the batch: the gradients, the loss, the labels met, and for each
+    process a number that tells its batch from another one.
+    Raises ValueError, in every process, where they came with different batches.
+    """
+
+    processes: Processes
+
+    def summed(self, x: Tensor, targets: Tensor, progress: float) -> Summed:
+        # Targets that one process would refuse are refused by all, which would wait for it otherwise.
+        loss_of(self.loss, self.network, targets)
+        sizes = [p.numel() for p in self.parameters.values()]
+        sums = x.new_zeros(sum(sizes) + 2 + self.processes.count)
+        *gradients, loss, hits, marks = torch.split(sums, [*sizes, 1, 1, self.processes.count])
+        own = self.processes.part(len(x))
+        us: tuple[Tensor, ...] = ()
+        lost: tuple[int, ...] = ()
+        if own.start < own.stop:
+            found = super().summed(x[own], targets[own], progress)
+            us, lost = found.us, found.lost
+            loss.copy_(found.loss)
+            hits.copy_(found.hits)
+            for name, into in zip(self.parameters, gradients, strict=True):
+                if name in found.gradients:
+                    into.copy_(found.gradients[name].flatten())
+        marks[self.processes.rank] = _mark(x, targets)
+        self.processes.total(sums)
+        self._compare(marks)
+        if not bool(torch.isfinite(loss)):
+            lost = self._all_lost(len(x), own, lost, x)
+        named = zip(self.parameters.items(), gradients, strict=True)
+        return Summed(us, loss[0], hits[0], lost, {name: g.view_as(p) for (name, p), g in named})
+
+    def _compare(self, marks: Tensor) -> None:
+        """Sums of the same batch may differ by rounding between machines; those of another batch differ by more."""
+        tolerance = 100 * torch.finfo(marks.dtype).eps
+        same = torch.isclose(marks, marks[0], rtol=tolerance, equal_nan=True)
+        if not bool(same.all()):
+            others = ", ".join(map(str, (~same).nonzero().flatten().tolist()))
+            raise ValueError(
+                f"DataParallel: rank(s) {others} came with another batch than rank 0, but each process takes its own part of the "
+                f"same one. Give all of them the same data in the same order, without a DistributedSampler."
+            )
+
+    def _all_lost(self, count: int, own: slice, lost: tuple[int, ...], like: Tensor) -> tuple[int, ...]:
+        """Numbers in the whole batch, from those in each part."""
+        found = like.new_zeros(count)
+        found[[own.start + k for k in lost]] = 1
+        return tuple(self.processes.total(found).nonzero().flatten().tolist())
+
+
+def _mark(x: Tensor, targets: Tensor) -> Tensor:
+    """A sum that knows the order of the samples and how many there are."""
+    sizes = (1 + _size(x) + _size(targets)).to(x.dtype)
+    return sizes @ torch.arange(1, len(x) + 1, dtype=x.dtype, device=x.device) / max(len(x), 1)
+
+
+def _size(x: Tensor) -> Tensor:
+    """Mean absolute value, (batch,)."""
+    return x.abs().flatten(1).mean(1, dtype=torch.float64) if x.ndim > 1 else x.abs()
