@@ -207,7 +207,7 @@ def picture(everything: pd.DataFrame, size: Size) -> Figure:
         line(methods, first, name, band=False)
     rules.set_title(f"total variation: median and middle 80 % of {size.digits} digits, {size.seeds} seed(s)", fontsize=10)
     walking.set_title(f"rules that compare solutions: medians of {size.few} digits", fontsize=10)
-    methods.set_title(f"other methods by the discrepancy principle, and others: medians of {size.few} digits", fontsize=10)
+    methods.set_title(f"methods, by the discrepancy principle: medians of {size.few} digits", fontsize=10)
     for axis in (rules, walking, methods):
         axis.set_xlabel("noise / norm of the code (%)")
         axis.grid(alpha=0.3)
