@@ -17,6 +17,7 @@ import netinverse as ni
 from netinverse import checkpoints
 from netinverse.checkpoints import Checkpoint, CheckpointWarning
 from netinverse.fingerprint import fingerprint
+from netinverse.parameter_choice.walk import Walk
 
 F64 = torch.float64
 
@@ -42,10 +43,10 @@ def data(model: nn.Module) -> tuple[Tensor, Tensor]:
 CASES: dict[str, tuple[bool, dict[str, Any]]] = {
     "interior point": (False, {}),
     "primal-dual": (False, {"regulariser": ni.Sparsity(), "rule": ni.Fixed(0.05), "tolerance": 1e-6}),
-    "Gauss-Newton": (True, {"constraint": ni.Box(0.0, 1.0)}),
+    "Gauss-Newton": (True, {"constraint": ni.Box(0.0, 1.0), "rule": ni.DiscrepancyPrinciple(max_tries=6)}),
     "lifted": (True, {"method": ni.Variational("lifted"), "rule": ni.Fixed(0.003), "tolerance": 1e-4}),
-    "walk": (False, {"rule": ni.QuasiOptimality() | ni.DiscrepancyPrinciple()}),
-    "Bregman iteration": (True, {"method": ni.BregmanIteration()}),
+    "walk": (False, {"rule": ni.QuasiOptimality(walk=Walk(max_tries=8)) | ni.DiscrepancyPrinciple()}),
+    "Bregman iteration": (True, {"method": ni.BregmanIteration(max_iterations=4)}),
     "Landweber": (True, {"method": ni.Landweber(100)}),
     "Levenberg-Marquardt": (True, {"method": ni.LevenbergMarquardt()}),
 }

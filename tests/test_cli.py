@@ -60,10 +60,10 @@ def test_a_study_writes_its_table_picture_and_page(
 ) -> None:
     np.save(files / "truth.npy", np.random.default_rng(0).random((2, 12)))
     out = f"out/{command.split()[0]}"
-    line = f"study {command} model.pt2 truth.npy -o {out} --rule discrepancy --rule lepskii --tolerance 1e-2 --no-progress"
+    line = f"study {command} model.pt2 truth.npy -o {out} --rule discrepancy --rule a-priori --tolerance 1e-2 --no-progress"
     assert run(line) == 0
     study = ni.Study.load(files / out / "study.parquet")
-    assert study.rules == ("discrepancy", "lepskii") and len(study.table) == 2 * 3 * 2
+    assert study.rules == ("discrepancy", "a-priori") and len(study.table) == 2 * 3 * 2
     assert {"report.html", "study.png", "study.parquet", "cells"} == {path.name for path in (files / out).iterdir()}
     said = capsys.readouterr().out
     assert "report.html" in said and "discrepancy: error ~ noise^" in said
