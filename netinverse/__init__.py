@@ -1,5 +1,6 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
+from netinverse import testing as testing
 from netinverse import training as training
 from netinverse.checkpoints import CheckpointWarning as CheckpointWarning
 from netinverse.diagnostics.certificates import Certificate as Certificate
@@ -22,7 +23,9 @@ from netinverse.methods import LevenbergMarquardt as LevenbergMarquardt
 from netinverse.methods import LinearisedBregman as LinearisedBregman
 from netinverse.methods import Variational as Variational
 from netinverse.networks import LiftedNetwork as LiftedNetwork
+from netinverse.networks import NetworkOutput as NetworkOutput
 from netinverse.networks import Node as Node
+from netinverse.networks import PreActivation as PreActivation
 from netinverse.networks import lift as lift
 from netinverse.networks import load_network as load_network
 from netinverse.networks import mlp as mlp

@@ -53,6 +53,7 @@ HOUSE = [
     "diagnostics",
     "studies",
     "training",
+    "testing",
 ]
 TOP = ["", "cli"]  # netinverse/__init__.py and the command line see everything
 MODULES = sorted(PACKAGE.rglob("*.py"))

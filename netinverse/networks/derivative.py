@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,14 +12,18 @@ from torch import Tensor
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.networks.node import Node
 from netinverse.networks.program import Instruction, Program, Ref
+from netinverse.operators.interop import to_scipy
 from netinverse.protocols import LinearMap
 from netinverse.prox.scalar import Separable
 from netinverse.tensors import Derivative
 
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """x -> F(x)."""
+    """x -> F(x), (batch, *input_shape) -> (batch, ...)."""
 
     network: LiftedNetwork
 
@@ -28,6 +33,10 @@ class NetworkOutput:
 
     def linearise(self, x: Tensor) -> tuple[Tensor, LinearMap]:
         return _linearise(self.network, self.network.nodes[-1], x)
+
+    def to_scipy(self, x: Tensor) -> LinearOperator:
+        """F'(x) on flattened NumPy arrays, block-diagonal over the samples of x (batch, *input_shape)."""
+        return to_scipy(self.linearise(x)[1], x)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,10 @@ class PreActivation:
         last = self.network.nodes[-1]
         names = {node.name: node for node in self.network.nodes}
         return _linearise(self.network, names[last.inputs[0]] if last.kind == "proximal" else last, x)
+
+    def to_scipy(self, x: Tensor) -> LinearOperator:
+        """z'(x) on flattened NumPy arrays, block-diagonal over the samples of x (batch, *input_shape)."""
+        return to_scipy(self.linearise(x)[1], x)
 
 
 def _linearise(network: LiftedNetwork, target: Node, x: Tensor) -> tuple[Tensor, LinearMap]:
