@@ -70,10 +70,14 @@ class Folder(Generic[T]):
             warnings.warn(f"{path} cannot be read ({error}); its cell is computed again.", StudyWarning, stacklevel=2)
             return None
 
+    def put(self, number: int, value: T) -> None:
+        """Write the cell. Raises OSError where the disk is full."""
+        write_whole(self.cell(number), lambda path: self.write(value, path))
+
     def keep(self, number: int, value: T) -> None:
         """Write the cell; where the disk is full, say so and go on."""
         try:
-            write_whole(self.cell(number), lambda path: self.write(value, path))
+            self.put(number, value)
         except OSError as error:
             warnings.warn(
                 f"{self.cell(number)} could not be written ({error}). The study goes on and its result holds this cell, but a "

@@ -24,23 +24,40 @@ def sweep(
     done: dict[int, T] = {}
     if folder is not None:
         done = {number: found for number in range(count) if (found := folder.finished(number)) is not None}
+    keep = None if folder is None else folder.keep
+    done.update(computed(work, count, set(done), keep=keep, jobs=jobs, progress=progress, title=title))
+    return [done[number] for number in range(count)]
+
+
+def computed(
+    work: Callable[[int], T],
+    count: int,
+    done: set[int],
+    *,
+    keep: Callable[[int, T], None] | None,
+    jobs: int | None,
+    progress: bool,
+    title: str,
+) -> Iterator[tuple[int, T]]:
+    """(number, work(number)) of the cells not yet ``done``, as they are ready. ``keep`` is called with each; none stays here."""
+    done = set(done)
     with _bar(progress, count, len(done), title) as tick:
         for attempt in range(1, ATTEMPTS + 1):
             missing = [number for number in range(count) if number not in done]
             try:
-                for number, value in _computed(work, missing, jobs):
-                    done[number] = value
-                    if folder is not None:
-                        folder.keep(number, value)
+                for number, value in _in_parallel(work, missing, jobs):
+                    if keep is not None:
+                        keep(number, value)
+                    done.add(number)
                     tick()
+                    yield number, value
                 break
             except BaseException as error:
                 if attempt == ATTEMPTS or not _is_death(error):
                     raise
-    return [done[number] for number in range(count)]
 
 
-def _computed(work: Callable[[int], T], cells: list[int], jobs: int | None) -> Iterator[tuple[int, T]]:
+def _in_parallel(work: Callable[[int], T], cells: list[int], jobs: int | None) -> Iterator[tuple[int, T]]:
     from joblib import Parallel, delayed
 
     if cells:

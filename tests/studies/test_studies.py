@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import re
 import signal
 import warnings
+import weakref
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,8 +19,10 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import netinverse as ni
+from netinverse.studies.batches import batches_of
 from netinverse.studies.folder import Folder, StudyWarning
 from netinverse.studies.plan import Plan
 from netinverse.studies.rates import fit
@@ -357,26 +362,119 @@ def test_a_method_without_a_bound_says_so() -> None:
     assert "no bounds" in study.notes[0] and study.bounded == 0 and study.table["error"].notna().all()
 
 
+def data_set(folder: Path, data: Any, **arguments: Any) -> ni.InvertedDataSet:
+    settings: dict[str, Any] = {"input_shape": (8,), "noise_level": np.linspace(0.05, 0.1, 7), "regulariser": ni.Tikhonov()}
+    return ni.invert_data_set(layer(), data, folder, **{**settings, "tolerance": 1e-4, "progress": False, **arguments})
+
+
+def seven() -> Tensor:
+    return layer()(truths(7)).detach() + 0.01
+
+
+def whole() -> Tensor:
+    levels = torch.linspace(0.05, 0.1, 7, dtype=F64)
+    return ni.invert(layer(), seven(), input_shape=(8,), noise_level=levels, regulariser=ni.Tikhonov(), tolerance=1e-4).x
+
+
 def test_a_data_set_larger_than_memory_is_inverted_batch_by_batch(tmp_path: Path) -> None:
-    model = layer()
-    data = model(truths(7)).detach().numpy() + 0.01
-    np.save(tmp_path / "data.npy", data)
+    np.save(tmp_path / "data.npy", seven().numpy())
     mapped = np.load(tmp_path / "data.npy", mmap_mode="r")
-    settings: dict[str, Any] = {"regulariser": ni.Tikhonov(), "tolerance": 1e-4}
-    levels = np.linspace(0.05, 0.1, 7)
-    found = ni.invert_data_set(
-        model, mapped, tmp_path / "out", input_shape=(8,), noise_level=levels, batch_size=3, progress=False, **settings
-    )
-    whole = ni.invert(model, torch.from_numpy(data), input_shape=(8,), noise_level=torch.from_numpy(levels), **settings)
+    found = data_set(tmp_path / "out", mapped, batch_size=3)
     assert len(found) == 3 and [len(part.status) for part in found] == [3, 3, 1]
-    torch.testing.assert_close(torch.cat([part.x for part in found]), whole.x, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(torch.cat([part.x for part in found]), whole(), rtol=1e-6, atol=1e-8)
     written = found.paths[1].stat().st_mtime_ns
-    again = ni.invert_data_set(
-        model, mapped, tmp_path / "out", input_shape=(8,), noise_level=levels, batch_size=3, progress=False, **settings
-    )
+    again = data_set(tmp_path / "out", mapped, batch_size=3)
     assert again.paths[1].stat().st_mtime_ns == written and torch.equal(again[1].x, found[1].x)
     with pytest.raises(ValueError, match="another configuration"):
-        ni.invert_data_set(model, mapped, tmp_path / "out", input_shape=(8,), noise_level=0.1, batch_size=3, progress=False)
+        data_set(tmp_path / "out", mapped, batch_size=3, noise_level=0.1)
+    with pytest.raises(ValueError, match=r"another configuration \(batches differ\)"):
+        data_set(tmp_path / "out", mapped, batch_size=2)
+    assert len(data_set(tmp_path / "none", seven()[:0], noise_level=0.1)) == 0
+
+
+def test_an_array_on_the_disk_is_sent_to_other_processes_as_its_place(tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", np.arange(60_000.0).reshape(6000, 10))
+    for mapped in (np.load(tmp_path / "data.npy", mmap_mode="r"), np.load(tmp_path / "data.npy", mmap_mode="r")[2:]):
+        batches = batches_of(mapped, 100)
+        for number in (0, 59):
+            torch.testing.assert_close(
+                batches.batch(number), torch.from_numpy(np.array(mapped[number * 100 : number * 100 + 100]))
+            )
+        assert sum(batches.sizes) == len(mapped)
+    assert len(pickle.dumps(batches_of(np.load(tmp_path / "data.npy", mmap_mode="r"), 100))) < 1000
+
+
+def test_no_result_of_a_data_set_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def inverted(*arguments: Any, **settings: Any) -> ni.Reconstruction:
+        nonlocal most
+        most = max(most, sum(ref() is not None for ref in alive))
+        result = ni.invert(*arguments, **settings)
+        alive.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr("netinverse.studies.data_set.invert", inverted)
+    assert len(data_set(tmp_path / "out", seven(), batch_size=1)) == 7 == len(alive)
+    gc.collect()
+    assert most <= 2 and sum(ref() is not None for ref in alive) == 0
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_loader_is_a_data_set_in_its_own_batches(tmp_path: Path, labels: bool) -> None:
+    columns = (seven(), torch.arange(7)) if labels else (seven(),)
+    loader = DataLoader(TensorDataset(*columns), batch_size=3)
+    found = data_set(tmp_path / "out", loader)
+    assert [len(part.status) for part in found] == [3, 3, 1]
+    torch.testing.assert_close(torch.cat([part.x for part in found]), whole(), rtol=1e-6, atol=1e-8)
+    plain = DataLoader(list(seven()), sampler=[6, 0, 3], batch_size=2)  # type: ignore[arg-type]
+    some = data_set(tmp_path / "some", plain, noise_level=np.linspace(0.05, 0.1, 7)[[6, 0, 3]], jobs=2)
+    torch.testing.assert_close(torch.cat([part.x for part in some]), whole()[[6, 0, 3]], rtol=1e-6, atol=1e-8)
+
+
+class Stream(IterableDataset[Tensor]):
+    def __iter__(self) -> Any:
+        return iter(seven())
+
+
+LOADERS: dict[str, tuple[Any, type[Exception], str]] = {
+    "shuffled": (lambda: DataLoader(TensorDataset(seven()), 3, shuffle=True), ValueError, "another order.*shuffle=False"),
+    "stream": (lambda: DataLoader(Stream(), 3), TypeError, "only one after the other.*map-style"),
+    "no batches": (lambda: DataLoader(TensorDataset(seven()), batch_size=None), TypeError, "only one after the other"),
+    "named": (lambda: DataLoader([{"x": x} for x in seven()], 3), TypeError, "batch of the DataLoader is a dict.*collate_fn"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_loader_whose_batches_have_no_number_is_refused(tmp_path: Path, name: str) -> None:
+    make, error, message = LOADERS[name]
+    with pytest.raises(error, match=f"invert_data_set: {'' if name == 'named' else 'the DataLoader'}.*{message}"):
+        data_set(tmp_path / "out", make())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_stops_the_inversion_of_a_data_set_and_what_is_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = ni.Reconstruction.save, 0
+
+    def full(result: ni.Reconstruction, path: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(28, "No space left on device")
+        save(result, path)
+
+    monkeypatch.setattr(ni.Reconstruction, "save", full)
+    with pytest.raises(OSError, match=r"cell-00001.npz could not be written \(.*No space left.*Make room and call again"):
+        data_set(tmp_path / "out", seven(), batch_size=3)
+    kept = tmp_path / "out" / "cell-00000.npz"
+    written = kept.stat().st_mtime_ns
+    assert len(list((tmp_path / "out").glob("cell-*"))) == 1
+    found = data_set(tmp_path / "out", seven(), batch_size=3)
+    assert kept.stat().st_mtime_ns == written
+    torch.testing.assert_close(torch.cat([part.x for part in found]), whole(), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -386,6 +484,7 @@ def test_a_data_set_larger_than_memory_is_inverted_batch_by_batch(tmp_path: Path
         ({"noise_level": np.ones(3)}, ValueError, "noise_level has 3 values, but there are 7 samples"),
         ({"speed": 3}, TypeError, "no argument speed"),
         ({"batch_size": 0}, ValueError, "batch_size is 0"),
+        ({"data": DataLoader(TensorDataset(torch.ones(7, 24))), "batch_size": 3}, ValueError, "makes its own batches"),
     ],
 )
 def test_what_is_no_data_set_is_one_clear_error(
