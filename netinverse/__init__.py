@@ -42,6 +42,7 @@ from netinverse.parameter_choice import LCurve as LCurve
 from netinverse.parameter_choice import Lepskii as Lepskii
 from netinverse.parameter_choice import QuasiOptimality as QuasiOptimality
 from netinverse.parameter_choice import RuleWarning as RuleWarning
+from netinverse.parameter_choice import SequentialDiscrepancy as SequentialDiscrepancy
 from netinverse.parameter_choice import Trace as Trace
 from netinverse.parameter_choice import Walk as Walk
 from netinverse.priors import Averagedness as Averagedness

@@ -16,6 +16,7 @@ from netinverse.parameter_choice.rule import RuleProblem as RuleProblem
 from netinverse.parameter_choice.rule import RuleWarning as RuleWarning
 from netinverse.parameter_choice.rule import SolveAt as SolveAt
 from netinverse.parameter_choice.rule import Solved as Solved
+from netinverse.parameter_choice.sequential_discrepancy import SequentialDiscrepancy as SequentialDiscrepancy
 from netinverse.parameter_choice.trace import Pick as Pick
 from netinverse.parameter_choice.trace import Trace as Trace
 from netinverse.parameter_choice.walk import Walk as Walk

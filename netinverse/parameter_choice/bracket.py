@@ -22,9 +22,10 @@ SLOPES = (0.15, 1.0)
 # A step moves alpha by a tenth at least, so that the search does not creep, and by a factor of five at most, since the solution
 # at the last weight is the start at the next.
 LEAST, MOST = 1.1, 5.0
-# A bracket this narrow holds no root but a jump: the solutions of a nonconvex problem depend on the way. Once may be an error of
-# the solver, and the search begins again around it; after so many the jump is there.
-SHUT = 0.97
+# A bracket this narrow, across which the residual changes by more than this power of alpha, holds no root but a jump: the
+# solutions of a nonconvex problem depend on the way. Once may be an error of the solver, and the search begins again around it;
+# after so many the jump is there.
+SHUT, STEEP = 0.97, 2.0
 JUMPS = 2
 
 
@@ -97,7 +98,8 @@ class Bracket:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
         """``below`` and ``above`` with one more try, both empty again where shut for the first time; and where shut."""
         below, above = _put(~over, (alpha, residual), self.below), _put(over, (alpha, residual), self.above)
-        shut = below[0] > SHUT * above[0]
+        factor = above[0] / below[0]
+        shut = (factor < 1 / SHUT) & ~(above[1] / below[1] <= factor**STEEP)
         again = shut & (self.shut + 1 < JUMPS)
         zero, inf = torch.zeros_like(residual), torch.full_like(residual, torch.inf)
         return _put(again, (zero, zero), below), _put(again, (inf, inf), above), shut

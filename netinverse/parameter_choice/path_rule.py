@@ -26,7 +26,8 @@ RISE = 1.5
 class PathRule(Rule):
     """Walk from heavy to light weights, ``pick`` a step of the walk, and return to it.
 
-    ``accurate`` says that the rule compares solutions so closely that the solver's error would decide.
+    ``accurate`` says that the rule compares solutions so closely that the solver's error would decide. Noise below the floor of
+    the walk counts as that much; where it is at least the norm of the data, the verdict is NOISE_EXCEEDS_DATA.
     """
 
     walk: Walk = field(default_factory=Walk, kw_only=True)
@@ -38,11 +39,14 @@ class PathRule(Rule):
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         trace = self.walk(problem, solve_at, accurate=self.accurate)
-        pick = self.pick(trace, problem.noise_level)
+        noise = problem.noise_level
+        pick = self.pick(trace, None if noise is None else torch.maximum(noise, self.walk.floor * problem.data_norm))
         alpha = at_index(trace.alpha, pick.index)
         everyone = torch.arange(len(alpha), device=alpha.device)
         solve_at(alpha, everyone, final=True, start=at_index(trace.need(str(self), "x"), pick.index))
-        return ParameterChoice(alpha, pick.verdict)
+        hopeless = problem.hopeless.tolist()
+        verdict = tuple(Status.NOISE_EXCEEDS_DATA if h else v for h, v in zip(hopeless, pick.verdict, strict=True))
+        return ParameterChoice(alpha, verdict)
 
 
 class HeuristicRule(PathRule):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
 import netinverse as ni
@@ -117,6 +118,59 @@ def test_lepskii_takes_the_weight_of_the_textbook(name: str) -> None:
         assert choice.alpha[b].item() == pytest.approx(alphas[max(fits)], rel=1e-6)
         assert 0 < max(fits) < len(alphas) - 1  # the rule had a choice
     assert choice.verdict == (Status.CONVERGED,) * problem.batch
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_discrepancy_principle_takes_the_weight_of_the_textbook(name: str) -> None:
+    """The root of ||A x_alpha - y|| = aim * tau * delta by the singular values and Brent's method, to 1e-6."""
+    problem = PROBLEMS[name]
+    rule = ni.DiscrepancyPrinciple(accuracy=1e-9)
+    choice = rule.choose(problem.problem(noise=True), Exact(problem))
+    for b in range(problem.batch):
+        target = rule.aim * rule.tau * problem.level[b].item()
+
+        def excess(t: float, b: int = b, target: float = target) -> float:
+            return float(np.log(tikhonov(problem, b, np.array([np.exp(t)]))[1][0] / target))
+
+        assert choice.verdict[b] is Status.CONVERGED
+        assert choice.alpha[b].item() == pytest.approx(np.exp(brentq(excess, -25, 10, xtol=1e-13)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_sequential_principle_takes_the_first_weight_within_the_noise(name: str) -> None:
+    problem = PROBLEMS[name]
+    solver, rule = Exact(problem), ni.SequentialDiscrepancy(tau=1.2)
+    choice = rule.choose(problem.problem(noise=True), solver)
+    for b in range(problem.batch):
+        alphas = choice.alpha[b].item() * 2.0 ** np.arange(8, -1, -1)
+        _, residuals = tikhonov(problem, b, alphas)
+        assert (residuals[:-1] > 1.2 * problem.level[b].item()).all() and residuals[-1] <= 1.2 * problem.level[b].item()
+        assert [(a[s == b].item(), f) for a, s, f in solver.asked if (s == b).any()][-1] == (choice.alpha[b].item(), True)
+    assert choice.verdict == (Status.CONVERGED,) * problem.batch
+
+
+def test_the_sequential_principle_on_a_network_on_exact_data_and_on_data_out_of_reach() -> None:
+    problem = Linear(polynomial(8, 1.0), 12, 8, batch=2, noise=0.05, seed=3)
+    arguments = {"input_shape": (8,), "regulariser": ni.Tikhonov(), "rule": ni.SequentialDiscrepancy()}
+    exact = ni.SequentialDiscrepancy().choose(problem.problem(noise=True), Exact(problem))
+    found = ni.invert(problem.layer(), problem.data, noise_level=problem.level, **arguments)
+    torch.testing.assert_close(found.alpha, exact.alpha, rtol=1e-6, atol=0)
+    clean = problem.truth @ problem.A.T
+    without = ni.invert(problem.layer(), clean, noise_level=0.0, tolerance=1e-8, **arguments)
+    assert without.converged and (without.residual <= 1.01 * 8e-4 * clean.norm(dim=1)).all()
+    far = ni.invert(problem.layer(), problem.data, noise_level=0.01 * problem.level, **arguments)
+    assert far.status == (Status.UNREACHABLE,) * 2
+    with pytest.raises(ValueError, match=r"SequentialDiscrepancy: tau is 0.9, but must be at least 1.*default is 1.01"):
+        ni.SequentialDiscrepancy(tau=0.9)
+
+
+@pytest.mark.parametrize("kind", [*HEURISTIC, ni.Lepskii, ni.SequentialDiscrepancy], ids=lambda kind: kind.__name__)
+def test_noise_as_large_as_the_data_is_said_by_every_rule_that_is_told_of_it(kind: type[PathRule]) -> None:
+    problem = PROBLEMS["more outputs"]
+    told = replace(problem.problem(noise=True), noise_level=problem.data.norm(dim=1) * torch.tensor([1.5, 0.02, 1.0]))
+    choice = kind().choose(told, Exact(problem))
+    assert choice.verdict[0] is choice.verdict[2] is Status.NOISE_EXCEEDS_DATA
+    assert choice.verdict[1] is not Status.NOISE_EXCEEDS_DATA
 
 
 def fine(kind: type[PathRule]) -> PathRule:
@@ -281,7 +335,8 @@ def test_rules_stop_iterations_where_the_textbook_does() -> None:
     for b in range(problem.batch):
         r, x, delta = residual[:, b].numpy(), xs[:, b].numpy(), problem.level[b].item()
         below = next(i for i in range(400) if r[i] <= 1.01 * delta)
-        assert ni.DiscrepancyPrinciple().pick(trace, problem.level).index[b] == below
+        for rule in (ni.DiscrepancyPrinciple(), ni.SequentialDiscrepancy()):
+            assert rule.pick(trace, problem.level).index[b] == below
         product = inner_minimum(np.sqrt(k.numpy()) * r)
         pick = ni.HankeRaus().pick(trace)
         assert (product is None) == (pick.verdict[b] is Status.NO_MINIMUM)
@@ -290,6 +345,9 @@ def test_rules_stop_iterations_where_the_textbook_does() -> None:
         quasi, expected = ni.QuasiOptimality().pick(trace), inner_minimum(np.array(weighted))
         assert (expected is None) == (quasi.verdict[b] is Status.NO_MINIMUM)
         assert expected is None or quasi.index[b] == expected
+        corner, expected = ni.LCurve().pick(trace), textbook_l_curve(1 / k.numpy(), x, r)
+        assert (expected is None) == (corner.verdict[b] is Status.NO_MINIMUM)
+        assert expected is None or corner.index[b] == expected
         bound = 4 * delta * np.sqrt(k.numpy())
         agrees = [all(np.linalg.norm(x[i] - x[j]) <= bound[j] for j in range(i + 1, 400)) for i in range(400)]
         assert ni.Lepskii().pick(trace, problem.level).index[b] == agrees.index(True)
@@ -298,7 +356,7 @@ def test_rules_stop_iterations_where_the_textbook_does() -> None:
     assert ni.APriori(constant=2.0).pick(trace, torch.full((3,), 0.1, dtype=F64)).index.tolist() == [4] * 3
 
 
-@pytest.mark.parametrize("rule", [ni.DiscrepancyPrinciple(), ni.Lepskii(), ni.APriori()], ids=str)
+@pytest.mark.parametrize("rule", [ni.DiscrepancyPrinciple(), ni.SequentialDiscrepancy(), ni.Lepskii(), ni.APriori()], ids=str)
 def test_rules_of_the_noise_ask_for_it(rule: ni.DiscrepancyPrinciple) -> None:
     residual = torch.tensor([[3.0], [2.0], [1.0]])
     trace = ni.Trace.of_iterations(torch.arange(1, 4), residual, residual)
