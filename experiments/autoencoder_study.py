@@ -194,34 +194,42 @@ def table(medians: pd.DataFrame, everything: pd.DataFrame, inversions: int, seco
     return "\n".join(lines)
 
 
+OTHERS = ("trained decoder", "decoder as generator", "Adam, best weight of a grid")
+
+
 def picture(everything: pd.DataFrame, size: Size) -> Figure:
-    """Left the study with the band of the middle 80 %; then the rest, beside the discrepancy principle on the same digits."""
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
-    rules, walking, methods = figure.subplots(1, 3, sharey=True)
-    for name in size.rules:
-        line(rules, everything, name, band=True)
+    """Medians with bands: the study; then, beside the discrepancy principle on the same digits, all else that was tried."""
+    figure = Figure(figsize=(11, 10), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
     first = everything[(everything["sample"] < size.few) & (everything.seed == 0)]
-    for name in (size.rules[0], *size.walking):
-        line(walking, first, name, band=False)
-    for name in (size.rules[0], *size.methods, "decoder as generator", "trained decoder", "Adam, best weight of a grid"):
-        line(methods, first, name, band=False)
-    rules.set_title(f"total variation: median and middle 80 % of {size.digits} digits, {size.seeds} seed(s)", fontsize=10)
-    walking.set_title(f"rules that compare solutions: medians of {size.few} digits", fontsize=10)
-    methods.set_title(f"methods, by the discrepancy principle: medians of {size.few} digits", fontsize=10)
-    for axis in (rules, walking, methods):
+    few = f"median and middle half of {size.few} digits"
+    shown: list[tuple[str, tuple[str, ...], pd.DataFrame]] = [
+        (f"total variation: median and middle half of {size.digits} digits, {size.seeds} seed(s)", size.rules, everything),
+        (f"rules that compare solutions: {few}", (size.rules[0], *size.walking), first),
+        (f"methods, stopped by the discrepancy principle: {few}", (size.rules[0], *size.methods), first),
+        (f"other ways: {few}", (size.rules[0], *OTHERS), first),
+    ]
+    for axis, (title, names, rows) in zip(panels.flat, shown, strict=True):
+        for name in names:
+            line(axis, rows, name)
+        axis.set_title(title, fontsize=10)
+        axis.set_xscale("symlog", linthresh=100 * min(noise for noise in size.noise if noise > 0))
+        axis.set_xticks([100 * noise for noise in size.noise], [f"{100 * noise:g}" for noise in size.noise])
+        axis.minorticks_off()
+        axis.tick_params(labelbottom=True)
         axis.set_xlabel("noise / norm of the code (%)")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    rules.set_ylabel("||x - truth|| / ||truth||")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8.5, frameon=False)
+    for axis in panels[:, 0]:
+        axis.set_ylabel("||x - truth|| / ||truth||")
     return figure
 
 
-def line(axis: Axes, everything: pd.DataFrame, name: str, *, band: bool) -> None:
+def line(axis: Axes, everything: pd.DataFrame, name: str) -> None:
     errors = everything[everything.method == name].groupby("noise").error
     median = errors.median()
     (drawn,) = axis.plot(100 * median.index, median, "o-", markersize=4, label=name)
-    if band:
-        axis.fill_between(100 * median.index, errors.quantile(0.1), errors.quantile(0.9), alpha=0.15, color=drawn.get_color())
+    axis.fill_between(100 * median.index, errors.quantile(0.25), errors.quantile(0.75), alpha=0.13, lw=0, color=drawn.get_color())
 
 
 if __name__ == "__main__":

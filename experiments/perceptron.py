@@ -21,7 +21,7 @@ import netinverse as ni
 from experiments.benchmarks.perceptron import ALPHA, NOISE, Case, relative_gap
 from experiments.demo import psnr
 
-UNTOLD = "published, level untold"
+UNTOLD = "published, level not told"
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def pictures(truth: Tensor, found: dict[str, Tensor], rows: list[Row]) -> Figure
     """The truth and what every rule came to, with weight and PSNR below."""
     shown: list[tuple[str, Tensor, str]] = [("truth", truth, "")]
     shown += [(row.rule, found[row.rule], f"alpha {row.alpha:.2g}, {row.psnr:.1f} dB") for row in rows]
-    columns = 3
-    figure = Figure(figsize=(2.4 * columns + 0.6, 8.0), layout="constrained")
+    columns = 5
+    figure = Figure(figsize=(2.3 * columns + 0.6, 5.6), layout="constrained")
     for axis, (name, x, said) in zip(figure.subplots(-(-len(shown) // columns), columns).flat, shown, strict=True):
         drawn = axis.imshow(x[0, 0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_xticks([])
@@ -159,9 +159,10 @@ def against_alpha(rows: list[Row], curve: dict[str, list[float]]) -> Figure:
     figure = Figure(figsize=(7.6, 4.2), layout="constrained")
     axis = figure.subplots()
     axis.loglog(curve["alpha"], curve["error"], "-", color="0.3", label="any weight", zorder=1)
-    axis.loglog(curve["alpha"], curve["error_untold"], "--", color="0.3", label="any weight, level untold", zorder=1)
-    for row, marker in zip(rows, "X*osD^vP", strict=True):
-        axis.plot(row.alpha, row.error, marker, ms=9 if marker == "*" else 6, label=row.rule, zorder=2)
+    axis.loglog(curve["alpha"], curve["error_untold"], "--", color="0.3", label="any weight, level not told", zorder=1)
+    for row, marker in zip(rows, "X*osdD^vP", strict=True):
+        size = {"*": 11, "o": 13, "s": 10}.get(marker, 7)  # several rules choose nearly the same weight
+        axis.plot(row.alpha, row.error, marker, ms=size, mfc="none", mew=1.6, ls="", label=row.rule, zorder=2)
     axis.set(xlabel="weight alpha", ylabel="relative error")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)

@@ -256,13 +256,14 @@ def errors(layer: dict[str, Any]) -> Figure:
 
 def graphs(report: dict[str, Any]) -> Figure:
     """The two residual networks with what inverting their outputs gave: on the graph, and at the right input or not."""
-    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.7), layout="constrained")
     axes = figure.subplots(1, 2)
     said = {"plus": "u + W'relu(Wu + b), to u^3 + u", "minus": "u - W'relu(Wu + b), to sin(3u)/3"}
     for axis, name in zip(axes, said, strict=True):
         _graph(axis, report[name])
         axis.set_title(f"{report['convexity']['layers']} layers {said[name]}", fontsize=10)
     axes[0].set_ylabel("output")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
@@ -276,7 +277,6 @@ def _graph(axis: Axes, part: dict[str, Any]) -> None:
     axis.plot(near["inputs"], near["outputs"], "k--", lw=0.9, label="nearest outputs of inputs 0.5 apart or more")
     axis.set_xlabel("input")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, frameon=False)
 
 
 if __name__ == "__main__":

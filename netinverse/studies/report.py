@@ -18,10 +18,11 @@ PACKAGES = ("netinverse", "torch", "numpy", "scipy", "pandas", "matplotlib", "sc
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1a1a1a; }
-h1, h2 { line-height: 1.2; } img { max-width: 100%; height: auto; }
+h1, h2 { line-height: 1.2; } img { width: 100%; min-width: 40rem; height: auto; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.85rem; }
-th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; } th { background: #f4f4f4; }
-td.word, th.word { text-align: left; }
+th, td { padding: 0.2rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
+th { background: #f4f4f4; } th:first-child, td:first-child, td.word { text-align: left; }
+td.word { white-space: normal; overflow-wrap: anywhere; } td.word:first-child { white-space: nowrap; }
 """
 
 
@@ -35,7 +36,7 @@ def page(study: Study) -> str:
     quantities = [q for q in ("error", "bregman_distance") if study.table[q].notna().any()]
     parts += [f"<li>{escape(rule)}: {escape(str(study.rate(q, rule)))}</li>" for rule in study.rules for q in quantities]
     parts += ["</ul>", "<h2>Bounds</h2>"]
-    parts += [f"<p>{len(violations)} of {study.bounded} bounds violated.</p>" if study.bounded else "<p>None are known.</p>"]
+    parts += [f"<p>{escape(study.kept).capitalize()}.</p>"]
     if len(violations):
         parts += [_table(violations)]
     medians = study.table.groupby(["rule", "level"], sort=False).median(numeric_only=True).drop(columns=["seed", "sample"])
@@ -65,7 +66,8 @@ def versions() -> dict[str, str]:
 def _image(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
-    return f'<img alt="error against noise" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    return f'<div class="wide"><img alt="error against noise" src="data:image/png;base64,{picture}"></div>'
 
 
 def _table(table: object) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from netinverse.arguments import check_constraint, check_objects, check_settings
 from netinverse.checks import first_samples, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
+from netinverse.diagnostics.kinks import on_a_kink
 from netinverse.diagnostics.source_condition import SourceElement, source_element
 from netinverse.fidelities import Fidelity
 from netinverse.fingerprint import fingerprint
@@ -125,6 +126,12 @@ def planned(
         clean = lifted(x)
     noise = levels[:, None] * (norm(clean) if relative else torch.ones_like(norm(clean)))
     source, notes = _source(lifted, x, regulariser, method)
+    kinked = on_a_kink(lifted, x)
+    if bool(kinked.any()):
+        notes += (
+            f"the network is not differentiable at the truth of {first_samples(kinked)}: its source element, and noise of kind "
+            f"'worst-case', are those of one derivative of several",
+        )
     return Plan(
         network=lifted,
         truth=x,

@@ -79,8 +79,16 @@ class Study:
         )
         text = shown.to_string(float_format=lambda value: f"{value:.4g}", sparsify=True)
         rates = [f"{rule}: {self.rate('error', rule)}" for rule in self.rules]
-        bounds = f"{len(self.violations)} of {self.bounded} bounds violated" if self.bounded else "no bounds"
-        return "\n".join([text, *rates, bounds, *self.notes])
+        return "\n".join([text, *rates, self.kept, *self.notes])
+
+    @property
+    def kept(self) -> str:
+        """How many bounds there are and how many are violated, in words."""
+        if not self.bounded:
+            return "no bounds"
+        without = len(self.table) - self.bounded
+        said = f"; {without} of {len(self.table)} rows have none" if without else ""
+        return f"{len(self.violations)} of {self.bounded} bounds violated{said}"
 
     def plot(self) -> Figure:
         """Error against noise with bands, reference slopes, the Bregman distance with its bound: see ``plots.study``."""

@@ -147,6 +147,33 @@ def test_gauss_newton_is_tikhonovs_method_where_the_network_is_linear() -> None:
         torch.testing.assert_close(result.x[b], x, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("regulariser", [ni.Sparsity(), pytest.param(ni.TotalVariation(), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("name", ["layer", pytest.param("deep", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", [ni.Variational(), *METHODS], ids=lambda m: type(m).__name__)
+def test_the_subgradient_is_one_and_the_certificate_claims_what_is_known(method: Method, name: str, regulariser: Any) -> None:
+    """R(y) >= R(x) + <p, y - x>, up to what the solver left, for y near x and far; Landweber's R is 1/2||x - x_0||^2."""
+    truth = images()
+    data, level = ni.add_noise(network(name)(truth), relative=0.05, seed=0)
+    result = ni.invert(
+        network(name), data, input_shape=(1, 8, 8), noise_level=level, regulariser=regulariser, method=method, tolerance=1e-5
+    )
+    x, p = result.x, result.subgradient
+    assert p is not None
+    kind = result.certificate.kind
+    if isinstance(method, ni.Variational | ni.BregmanIteration):
+        assert kind == ("duality gap" if name == "layer" else "stationarity")
+    else:
+        assert kind == "none" and "no minimiser" in result.certificate.meaning
+    if isinstance(method, ni.Landweber):
+        torch.testing.assert_close(p, x)  # it begins at zero
+        return
+    generator = torch.Generator().manual_seed(0)
+    shift = torch.randn(20, *x.shape, generator=generator, dtype=F64)
+    for y in (truth, 0 * x, 2 * x, *(x + 0.1 * shift), *(x + shift)):
+        above = regulariser(y) - regulariser(x) - ((y - x) * p).flatten(1).sum(1)
+        assert (above >= -2e-3 * (regulariser(x) + regulariser(y))).all()
+
+
 class Caught(Exception):
     """Carries what ``invert`` would hand to a method."""
 

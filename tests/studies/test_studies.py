@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import netinverse as ni
+from netinverse.diagnostics.kinks import on_a_kink
 from netinverse.studies.batches import batches_of
 from netinverse.studies.folder import Folder, StudyWarning
 from netinverse.studies.plan import Plan
@@ -355,6 +356,17 @@ def test_a_source_condition_that_fails_is_a_note() -> None:
     flat = nn.Sequential(nn.Linear(8, 3), nn.ReLU()).double().eval()
     study = ni.stability_study(flat, truths(), noise_levels=[0.01], regulariser=ni.Tikhonov())
     assert "source condition fails for samples 0, 1" in study.notes[0] and study.notes[0] in study.summary()
+
+
+def test_a_truth_where_the_network_has_no_derivative_is_studied_and_said() -> None:
+    """Zero input and no biases: every hidden ReLU is on its corner. The bound that needs no derivative holds there too."""
+    deep = nn.Sequential(nn.Linear(8, 12, bias=False), nn.ReLU(), nn.Linear(12, 14, bias=False), nn.Tanh()).double().eval()
+    truth = torch.stack([torch.zeros(8, dtype=F64), truths(1)[0]])
+    study = ni.stability_study(deep, truth, noise_levels=[0.1], regulariser=ni.Tikhonov(), rule=ni.Fixed(0.1))
+    assert [note for note in study.notes if "not differentiable at the truth of sample 0: its source element" in note]
+    assert study.table["error"].notna().all() and len(study.violations) == 0
+    smooth = nn.Sequential(nn.Linear(8, 12, bias=False), nn.Tanh(), nn.Linear(12, 14, bias=False), nn.ReLU()).double().eval()
+    assert not on_a_kink(ni.lift(smooth, truth), truth).any() and not on_a_kink(ni.lift(deep, truth), truth[:0]).any()
 
 
 def test_a_method_without_a_bound_says_so() -> None:
