@@ -1,5 +1,6 @@
 """netinverse: the inputs of trained neural networks, reconstructed from their noisy outputs."""
 
+from netinverse import layers as layers
 from netinverse import testing as testing
 from netinverse import training as training
 from netinverse.checkpoints import CheckpointWarning as CheckpointWarning

@@ -28,6 +28,7 @@ HOUSE = [
     "checkpoints",
     "operators",
     "prox",
+    "layers",
     "networks",
     "lifting",
     "diagnostics.arguments",

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from netinverse.checks import require_whole
+from netinverse.layers import PlusLayer
 from netinverse.networks.capture import lift
 from netinverse.networks.graph import LiftedNetwork
 
@@ -25,17 +26,6 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu6": nn.ReLU6,
     "identity": nn.Identity,
 }
-
-
-class _PlusLayer(nn.Module):
-    """u + W^T sigma(W u + b)."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module) -> None:
-        super().__init__()
-        self.weight, self.bias, self.activation = nn.Parameter(weight), nn.Parameter(bias), activation
-
-    def forward(self, u: torch.Tensor) -> torch.Tensor:
-        return u + nn.functional.linear(self.activation(nn.functional.linear(u, self.weight, self.bias)), self.weight.T)
 
 
 def monotone_residual_network(
@@ -65,7 +55,9 @@ def monotone_residual_network(
     for _ in range(depth):
         weight = torch.randn(rows, features, generator=generator, dtype=torch.float64) / math.sqrt(depth * features)
         bias = torch.randn(rows, generator=generator, dtype=torch.float64) * 0.1
-        layers.append(_PlusLayer(weight.to(dtype), bias.to(dtype), _ACTIVATIONS[activation]()))
+        layer = PlusLayer(features, rows, _ACTIVATIONS[activation]())
+        layer.weight, layer.bias = nn.Parameter(weight.to(dtype)), nn.Parameter(bias.to(dtype))
+        layers.append(layer)
     return lift(nn.Sequential(*layers).eval(), torch.zeros(2, features, dtype=dtype))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netinverse.networks.folding import fold_constants
 from netinverse.networks.node import Node
 from netinverse.networks.program import BATCH, Instruction, Program, needed_for
 from netinverse.networks.summary import summary
@@ -104,14 +105,19 @@ class LiftedNetwork(nn.Module):
         return self.values(x, name)[name]
 
     def astype(self, dtype: torch.dtype) -> LiftedNetwork:
-        """A copy in ``dtype`` that shares nothing with this network and needs no gradients."""
+        """A copy in ``dtype`` that shares nothing with this network and needs no gradients.
+
+        What follows from its parameters alone, such as the weight of a parametrised layer, is computed once, here.
+        """
         memo: dict[int, object] = {}
         for tensor in self.tensors().values():
             copied = tensor.detach().clone()
             memo[id(tensor)] = nn.Parameter(copied, requires_grad=False) if isinstance(tensor, nn.Parameter) else copied
         converted = copy.deepcopy(self, memo)
         converted._own_dtype = dtype
-        return converted.to(dtype).requires_grad_(False)
+        converted.to(dtype).requires_grad_(False)
+        fold_constants(converted)
+        return converted
 
     def summary(self) -> str:
         """A text table of the nodes, and why a node is smooth."""

@@ -16,7 +16,8 @@ class ConditioningPenalty:
     """weight/2 * sum over singular values s of dist(s, [smallest, largest])^2, for matrices (batch, m, n) and filters.
 
     The singular values of a filter (m, channels, ...) are those of the matrix of its rows: for a convolution without overlap its
-    own, with overlap a bound from both sides up to the number of overlaps. The penalty is smooth, but not convex where
+    own. Where at most N windows meet in an entry, sqrt(N) times them bound its norm; from below they say something only where m
+    is at least the number of columns (``netinverse.layers.spectrally_bounded``). The penalty is smooth, but not convex where
     ``smallest`` is positive. Its proximal map is exact nevertheless: it moves each singular value, as s >= 0 makes the function
     of one of them convex (Lewis, Math. Oper. Res. 21, 1996). ``LiftedTraining(regulariser=ConditioningPenalty())`` takes that
     map after every step; by back-propagation, add ``penalty.of(module)`` to the loss.

@@ -44,6 +44,9 @@ class LiftedTraining:
     by its proximal map: ni.L1(1e-4), ni.SquaredNorm(1e-4), ni.GroupL21(2, 1e-4) for rows of zeros, ni.NuclearNorm(1e-3) for low
     rank, ni.training.ConditioningPenalty() for singular values in an interval; constraints too, ni.NonNegative().
 
+    Of a parametrised weight the free matrices are trained, and R is one of those: leave it out with ``netinverse.layers``, whose
+    singular values are confined already.
+
     Wang & Benning, Lifted Bregman Training of Neural Networks, JMLR 24(232), 2023.
     """
 
