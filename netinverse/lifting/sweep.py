@@ -25,6 +25,24 @@ class Swept:
     gradients: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class ForwardHalf:
+    """Some consecutive nodes, run once. ``leaves``: their activations and what they were given; ``recorded``: affine values."""
+
+    nodes: tuple[Node, ...]
+    leaves: dict[str, Tensor]
+    recorded: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BackwardHalf:
+    """By name: activations after their block steps, gradients of the nodes' parameters, and of what the nodes were given."""
+
+    us: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    pulled: dict[str, Tensor]
+
+
 Beginning = Callable[[int, Tensor], Tensor]
 
 
@@ -44,11 +62,23 @@ def backward_sweep(energy: LiftedEnergy, x: Tensor, step_sizes: Sequence[float],
     those in u_<l, at a point that the sweep passes. A layer that takes several activations sends back what it had at their
     beginnings.
     """
-    network, blocks = energy.network, {node.name: k for k, node in enumerate(energy.blocks)}
+    begun = forward_half(energy, energy.network.nodes, {energy.network.input_name: x}, begin)
+    found = backward_half(energy, begun, step_sizes, {})
+    output = {**begun.leaves, **begun.recorded}[energy.output].detach()
     with torch.no_grad():
-        leaves: dict[str, Tensor] = {network.input_name: x}
+        fidelity = energy.fidelity(output)
+    return Swept(tuple(found.us[node.name] for node in energy.blocks), fidelity, output, found.gradients)
+
+
+def forward_half(energy: LiftedEnergy, nodes: Sequence[Node], given: Mapping[str, Tensor], begin: Beginning) -> ForwardHalf:
+    """z_l and where u_l begins, for consecutive nodes of the network, which are ``given`` the values before them.
+
+    Given values that require a gradient get one in the second half.
+    """
+    blocks = {node.name: k for k, node in enumerate(energy.blocks)}
+    leaves = dict(given)
     recorded: dict[str, Tensor] = {}
-    for node in network.nodes:
+    for node in nodes:
         if node.kind == "affine":
             with torch.enable_grad():
                 recorded[node.name] = node(*(leaves[name] for name in node.inputs))
@@ -56,36 +86,34 @@ def backward_sweep(energy: LiftedEnergy, x: Tensor, step_sizes: Sequence[float],
             with torch.no_grad():
                 value = begin(blocks[node.name], node(*(recorded[name] for name in node.inputs)))
             leaves[node.name] = value.detach().requires_grad_(True)
-    with torch.no_grad():
-        return _backward(energy, step_sizes, leaves, recorded, blocks)
+    return ForwardHalf(tuple(nodes), leaves, recorded)
 
 
-def _backward(
-    energy: LiftedEnergy,
-    step_sizes: Sequence[float],
-    leaves: Mapping[str, Tensor],
-    recorded: Mapping[str, Tensor],
-    blocks: Mapping[str, int],
-) -> Swept:
-    """From the output back: ``pulled`` gathers the gradient in each activation, ``pushed`` what each affine node has to pull."""
+@torch.no_grad()
+def backward_half(
+    energy: LiftedEnergy, begun: ForwardHalf, step_sizes: Sequence[float], pulled: Mapping[str, Tensor]
+) -> BackwardHalf:
+    """From the last of the nodes to the first. ``pulled``: sum of A^T r over the later nodes, by activation that they take."""
+    blocks = {node.name: k for k, node in enumerate(energy.blocks)}
     parameters = {name: p for name, p in energy.network.named_parameters() if p.requires_grad}
+    leaves, recorded = begun.leaves, begun.recorded
     values = {name: z.detach() for name, z in recorded.items()} | {name: u.detach() for name, u in leaves.items()}
-    output = values[energy.output]
-    pulled: dict[str, Tensor] = {}
-    pushed: dict[str, Tensor] = {}
-    (pushed if energy.output in recorded else pulled)[energy.output] = energy.fidelity.gradient(output)
+    gathered = dict(pulled)  # the gradient in each activation
+    pushed: dict[str, Tensor] = {}  # what each affine node has to pull
+    if energy.output in values:
+        (pushed if energy.output in recorded else gathered)[energy.output] = energy.fidelity.gradient(values[energy.output])
     gradients: dict[str, Tensor] = {}
     us: dict[str, Tensor] = {}
-    for node in reversed(energy.network.nodes):
+    for node in reversed(begun.nodes):
         if node.name in blocks:
             k, zs, u = blocks[node.name], [values[name] for name in node.inputs], values[node.name]
-            gradient = energy.block_gradient(k, zs) + pulled.pop(node.name, torch.zeros_like(u))
+            gradient = energy.block_gradient(k, zs) + gathered.pop(node.name, torch.zeros_like(u))
             us[node.name] = energy.prox(k, u - step_sizes[k] * gradient, step_sizes[k])
             for name, part in zip(node.inputs, energy.pre_activation_gradient(k, us[node.name], zs), strict=True):
                 pushed[name] = pushed[name] + part if name in pushed else part
         elif node.name in pushed and recorded[node.name].requires_grad:
-            _pull(node, recorded[node.name], pushed.pop(node.name), leaves, parameters, pulled, gradients)
-    return Swept(tuple(us[node.name] for node in energy.blocks), energy.fidelity(output), output, gradients)
+            _pull(node, recorded[node.name], pushed.pop(node.name), leaves, parameters, gathered, gradients)
+    return BackwardHalf(us, gradients, gathered)
 
 
 def _pull(

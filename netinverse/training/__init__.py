@@ -7,6 +7,7 @@ from netinverse.training.block_descent import BlockDescent as BlockDescent
 from netinverse.training.conditioning_penalty import ConditioningPenalty as ConditioningPenalty
 from netinverse.training.data_parallel import DataParallel as DataParallel
 from netinverse.training.implicit_sgd import ImplicitSGD as ImplicitSGD
+from netinverse.training.layer_parallel import LayerParallel as LayerParallel
 from netinverse.training.lifted_training import LiftedTraining as LiftedTraining
 from netinverse.training.proximal_saga import ProximalSAGA as ProximalSAGA
 from netinverse.training.proximal_sgd import ProximalSGD as ProximalSGD

@@ -28,10 +28,12 @@ class Run(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """What, with the parameters, is needed to go on."""
+        """What, with the parameters, is needed to go on, by names that no run on other parameters has."""
         ...
 
-    def restore(self, state: Mapping[str, Tensor]) -> None: ...
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """``state`` may hold more: that of runs on other parameters."""
+        ...
 
 
 class Algorithm(Protocol):
@@ -44,7 +46,7 @@ class Algorithm(Protocol):
 
     @property
     def separable(self) -> bool:
-        """Whether ``gradients`` is all it takes from a batch, so that processes can share its samples."""
+        """Whether ``gradients`` is all it takes from a batch, so that processes can share its samples, or the layers."""
         ...
 
     def begin(self, problem: TrainingProblem) -> Run: ...

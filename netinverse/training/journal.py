@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from netinverse.archives import UNREADABLE, read_archive, write_archive
 from netinverse.fingerprint import fingerprint
 from netinverse.networks import LiftedNetwork
 from netinverse.training.algorithm import Run
+from netinverse.training.processes import Team
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,14 +38,10 @@ class Kept:
 
 @dataclass
 class Journal:
-    """``epoch``, ``batch``: what comes next. ``decisive``: what the checkpoint of another training differs in.
-
-    ``writes``: of several processes that train together, one does.
-    """
+    """``epoch``, ``batch``: what comes next. ``decisive``: what the checkpoint of another training differs in."""
 
     path: Path | None
     decisive: str
-    writes: bool = True
     epoch: int = 0
     batch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -58,15 +55,14 @@ class Journal:
         self._written = time.monotonic()
 
     @classmethod
-    def open(cls, path: Path | None, settings: object, network: LiftedNetwork, epochs: int, seed: int, writes: bool) -> Journal:
+    def open(cls, path: Path | None, settings: Sequence[object], network: LiftedNetwork, epochs: int, seed: int) -> Journal:
         """A new one, or that of the checkpoint.
 
         Raises FileNotFoundError for a folder that is not there, ValueError for a file that is damaged or of another training.
         """
         shapes = [(name, tuple(p.shape), str(p.dtype)) for name, p in network.named_parameters()]
-        journal = cls(
-            path, fingerprint(settings, tuple(shapes), tuple(node.name for node in network.nodes), epochs, seed), writes
-        )
+        names = tuple(node.name for node in network.nodes)
+        journal = cls(path, fingerprint(*settings, tuple(shapes), names, epochs, seed))
         if path is None:
             return journal
         if not path.parent.is_dir():
@@ -90,8 +86,9 @@ class Journal:
             ) from error
         if numbers[5] != self.decisive:
             raise ValueError(
-                f"LiftedTraining.fit: checkpoint {str(path)!r} is of another training: the network, the settings, the epochs or "
-                f"the seed differ. It is left as it is; pass another file, or the arguments of that training."
+                f"LiftedTraining.fit: checkpoint {str(path)!r} is of another training: the network, the settings, the epochs, "
+                f"the seed or the order of steps in the processes differ. It is left as it is; pass another file, or the "
+                f"arguments of that training."
             )
         self.epoch, self.batch, self.rows, self.seconds = numbers[0], numbers[1], list(numbers[2]), numbers[4]
         self.sums = (numbers[3][0], numbers[3][1], int(numbers[3][2]))
@@ -100,30 +97,29 @@ class Journal:
     @property
     def place(self) -> str:
         """Equal for processes that do the same training and go on at the same batch."""
-        return fingerprint(self.decisive, self.epoch, self.batch)
+        return fingerprint(self.decisive, self.epoch, self.batch, self.path is None)
 
-    def restore(self, run: Run, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Parameters and the state of the run as the checkpoint has them."""
+    def restore(self, run: Run, team: Team) -> None:
+        """This process's parameters, and the states of run and team, as the checkpoint has them."""
         if not self.found:
             return
+        parameters = team.problem.parameters
         device = next(iter(parameters.values())).device
-        state = _under("run", self.found, device)
-        run.restore(state)
+        run.restore(_under("run", self.found, device))
+        team.restore(_under("team", self.found, device))
         _put(parameters, _under("parameters", self.found, device))
-        self.best = _under("best", self.found, device)
+        self.best = {name: p for name, p in _under("best", self.found, device).items() if name in parameters}
         self.found = {}
 
-    def record(self, run: Run, parameters: Mapping[str, nn.Parameter], kept: Kept) -> None:
+    def record(self, run: Run, team: Team, kept: Kept) -> None:
         """After a batch."""
         self.batch += 1
         loss, hits, samples = self.sums
         self.sums = (loss + kept.loss, hits + kept.hits, samples + kept.samples)
-        if self.writes and self.path is not None and time.monotonic() - self._written > EVERY:
-            self._write(run, parameters)
+        if self.path is not None and team.due(time.monotonic() - self._written, EVERY):
+            self._write(self.path, run, team)
 
-    def finish_epoch(
-        self, run: Run, parameters: Mapping[str, nn.Parameter], validated: Mapping[str, float], patience: int | None
-    ) -> dict[str, float]:
+    def finish_epoch(self, run: Run, team: Team, validated: Mapping[str, float], patience: int | None) -> dict[str, float]:
         """The row of the epoch that is over."""
         loss, hits, samples = self.sums
         row = dict.fromkeys(COLUMNS, math.nan)
@@ -132,9 +128,9 @@ class Journal:
         self.rows.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, (0.0, 0.0, 0)
         if patience is not None and self._since_best() == 0:
-            self.best = {name: p.detach().clone() for name, p in parameters.items()}
-        if self.writes and self.path is not None:
-            self._write(run, parameters)
+            self.best = {name: p.detach().clone() for name, p in team.problem.parameters.items()}
+        if self.path is not None:
+            self._write(self.path, run, team)
         return row
 
     def _since_best(self) -> int:
@@ -155,11 +151,15 @@ class Journal:
 
         return pd.DataFrame(self.rows, columns=list(COLUMNS)).astype({"epoch": int, "samples": int})
 
-    def _write(self, run: Run, parameters: Mapping[str, nn.Parameter]) -> None:
-        assert self.path is not None
-        tensors = {f"run/{name}": value for name, value in run.state().items()}
-        tensors |= {f"parameters/{name}": p.detach() for name, p in parameters.items()}
-        tensors |= {f"best/{name}": p for name, p in self.best.items()}
+    def _write(self, path: Path, run: Run, team: Team) -> None:
+        parts = {f"run/{name}": value for name, value in run.state().items()}
+        parts |= {f"team/{name}": value for name, value in team.state().items()}
+        parts |= {f"parameters/{name}": p.detach() for name, p in team.problem.parameters.items()}
+        parts |= {f"best/{name}": p for name, p in self.best.items()}
+        tensors = team.whole(parts)
+        self._written = time.monotonic()
+        if tensors is None:
+            return
         meta = {
             "format": FORMAT,
             "decisive": self.decisive,
@@ -169,7 +169,7 @@ class Journal:
             "sums": list(self.sums),
             "seconds": self.seconds + time.perf_counter() - self._began,
         }
-        write_archive(self.path, tensors, meta, compressed=False)
+        write_archive(path, tensors, meta, compressed=False)
         self._written = time.monotonic()
 
 

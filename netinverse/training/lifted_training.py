@@ -21,7 +21,7 @@ from netinverse.training.batches import Batches
 from netinverse.training.journal import Journal, Kept
 from netinverse.training.losses import CrossEntropy, Loss, loss_of
 from netinverse.training.problem import PENALTIES, TrainingProblem, WeightPenalty
-from netinverse.training.processes import OneProcess, Processes
+from netinverse.training.processes import OneProcess, Processes, Team
 from netinverse.training.proximal_sgd import ProximalSGD
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class LiftedTraining:
         one.
         checkpoint: a file that is written after every batch's work of a second and at the end of each epoch; called again with
         the same arguments, an interrupted ``fit`` goes on from there, to the same parameters. parallel:
-        ni.training.DataParallel() in every process of a group; the first writes the checkpoint, all go on from it.
+        ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all go on from
+        it.
 
         Columns: epoch, loss, accuracy (cross-entropy only), validation_loss, validation_accuracy, samples, seconds.
         Raises ValueError for a network that is not exactly lifted or has nothing to train, for targets that do not fit, and an
@@ -99,48 +100,51 @@ class LiftedTraining:
         if parallel is not None:
             require_object("LiftedTraining.fit", "parallel", parallel, ("share",), "Write parallel=ni.training.DataParallel().")
         processes = OneProcess() if parallel is None else parallel
-        processes.accept(self.algorithm)
+        sweeps = MANY if self.penalty == "contrastive" else 1
+        processes.accept(self.algorithm, sweeps)
         batches = Batches.of(loader, self.algorithm.batches, seed)
         lifted = _lifted(network, batches)
-        sweeps = MANY if self.penalty == "contrastive" else 1
         problem = TrainingProblem(lifted, self.loss, self.penalty, self.weight, sweeps, self.auxiliaries, self.regulariser)
         if not problem.parameters:
             raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
         path = None if checkpoint is None else Path(checkpoint)
-        journal = Journal.open(path, self, lifted, epochs, seed, writes=processes.rank == 0)
+        journal = Journal.open(path, (self, processes.schedule), lifted, epochs, seed)
         processes.agree(journal.place, lifted.device)
-        problem = processes.share(problem)
-        run = self.algorithm.begin(problem)
-        journal.restore(run, problem.parameters)
+        team = processes.share(problem)
+        run = self.algorithm.begin(team.problem)
+        journal.restore(run, team)
         with _bar(progress and processes.rank == 0, epochs, journal.epoch) as ticker:
             for epoch in range(journal.epoch, epochs):
-                self._epoch(problem, run, batches, journal, epoch, epochs)
+                self._epoch(team, run, batches, journal, epoch, epochs)
+                team.complete()
                 validated = _validated(self.loss, lifted, validation, processes)
-                row = journal.finish_epoch(run, problem.parameters, validated, patience)
+                row = journal.finish_epoch(run, team, validated, patience)
                 if ticker is not None:
                     ticker.update(1)
                     ticker.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "samples") and v == v})
                 if journal.exhausted(patience):
                     break
-        journal.put_best(problem.parameters, patience)
+        journal.put_best(team.problem.parameters, patience)
+        team.complete()
         return journal.table()
 
-    def _epoch(self, problem: TrainingProblem, run: Run, batches: Batches, journal: Journal, epoch: int, epochs: int) -> None:
-        network, count = problem.network, 0
-        for number, (x, targets) in enumerate(batches.epoch(epoch)):
-            count += 1
-            if number < journal.batch:
-                continue
-            x, targets = _fitted(network, x, targets)
-            try:
-                result = run.batch(number, x, targets, epoch / epochs)
-            except FloatingPointError as error:
-                raise RuntimeError(
-                    f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
-                    f"network has the parameters from before that batch. Look for NaN in its samples, or lower the learning rate."
-                ) from error
-            journal.record(run, problem.parameters, Kept(float(result.loss), float(result.hits), len(x)))
-        if count == 0:
+    def _epoch(self, team: Team, run: Run, batches: Batches, journal: Journal, epoch: int, epochs: int) -> None:
+        network, progress = team.problem.network, epoch / epochs
+        coming = ((k, _fitted(network, *pair)) for k, pair in enumerate(batches.epoch(epoch)) if k >= journal.batch)
+        try:
+            for number, (x, targets) in team.ahead(coming, progress):
+                try:
+                    result = run.batch(number, x, targets, progress)
+                except FloatingPointError as error:
+                    raise RuntimeError(
+                        f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
+                        f"network has {team.kept}. Look for NaN in its samples, or lower the learning rate."
+                    ) from error
+                journal.record(run, team, Kept(float(result.loss), float(result.hits), len(x)))
+        except BaseException as error:
+            team.stop(error)
+            raise
+        if journal.batch == 0:
             raise ValueError(
                 "LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset."
             )

@@ -70,6 +70,8 @@ class ProximalSAGARun:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         for key, value in state.items():
             place, _, name = key.partition("/")
+            if name not in self._problem.parameters:
+                continue
             if place == "mean":
                 self._mean[name] = value
             else:

@@ -59,13 +59,15 @@ class ProximalSGDRun:
 
     def state(self) -> dict[str, Tensor]:
         kept: dict[str, Tensor] = {}
-        for k, values in self._optimiser.state_dict()["state"].items():
-            kept |= {f"{k}/{name}": value for name, value in values.items() if isinstance(value, Tensor)}
+        for name, p in self._problem.parameters.items():
+            kept |= {f"{name}/{key}": value for key, value in self._optimiser.state[p].items() if isinstance(value, Tensor)}
         return kept
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         found: dict[int, dict[str, Any]] = {}
-        for name, value in state.items():
-            k, _, key = name.partition("/")
-            found.setdefault(int(k), {})[key] = value
+        numbers = {name: k for k, name in enumerate(self._problem.parameters)}
+        for place, value in state.items():
+            name, _, key = place.rpartition("/")
+            if name in numbers:
+                found.setdefault(numbers[name], {})[key] = value
         self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": found})

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netinverse.training.losses import loss_of
 from netinverse.training.problem import Summed, TrainingProblem
-from netinverse.training.processes import Processes
+from netinverse.training.process_group import ProcessGroup, batch_mark, same_marks
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class SharedProblem(TrainingProblem):
     Raises ValueError, in every process, where they came with different batches.
     """
 
-    processes: Processes
+    processes: ProcessGroup
 
     def summed(self, x: Tensor, targets: Tensor, progress: float) -> Summed:
         # Targets that one process would refuse are refused by all, which would wait for it otherwise.
@@ -40,7 +40,7 @@ class SharedProblem(TrainingProblem):
             for name, into in zip(self.parameters, gradients, strict=True):
                 if name in found.gradients:
                     into.copy_(found.gradients[name].flatten())
-        marks[self.processes.rank] = _mark(x, targets)
+        marks[self.processes.rank] = batch_mark(x, targets)
         self.processes.total(sums)
         self._compare(marks)
         if not bool(torch.isfinite(loss)):
@@ -49,9 +49,7 @@ class SharedProblem(TrainingProblem):
         return Summed(us, loss[0], hits[0], lost, {name: g.view_as(p) for (name, p), g in named})
 
     def _compare(self, marks: Tensor) -> None:
-        """Sums of the same batch may differ by rounding between machines; those of another batch differ by more."""
-        tolerance = 100 * torch.finfo(marks.dtype).eps
-        same = torch.isclose(marks, marks[0], rtol=tolerance, equal_nan=True)
+        same = same_marks(marks, marks[0], marks.dtype)
         if not bool(same.all()):
             others = ", ".join(map(str, (~same).nonzero().flatten().tolist()))
             raise ValueError(
@@ -64,14 +62,3 @@ class SharedProblem(TrainingProblem):
         found = like.new_zeros(count)
         found[[own.start + k for k in lost]] = 1
         return tuple(self.processes.total(found).nonzero().flatten().tolist())
-
-
-def _mark(x: Tensor, targets: Tensor) -> Tensor:
-    """A sum that knows the order of the samples and how many there are."""
-    sizes = (1 + _size(x) + _size(targets)).to(x.dtype)
-    return sizes @ torch.arange(1, len(x) + 1, dtype=x.dtype, device=x.device) / max(len(x), 1)
-
-
-def _size(x: Tensor) -> Tensor:
-    """Mean absolute value, (batch,)."""
-    return x.abs().flatten(1).mean(1, dtype=torch.float64) if x.ndim > 1 else x.abs()

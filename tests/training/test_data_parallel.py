@@ -104,7 +104,7 @@ def test_a_process_that_hangs_or_dies_stops_the_others(folder: Path) -> None:
     """Within the timeout, with a checkpoint from which one process ends where an undisturbed one does."""
     left = torch.load(folder / "left.pt")
     for name in ("hung", "killed"):
-        assert left["messages"][name].startswith("RuntimeError: DataParallel: rank 0 of 2 lost the others"), left["messages"]
+        assert left["messages"][name].startswith("LostProcess: DataParallel: rank 0 of 2 lost the others"), left["messages"]
     kept, _ = read_archive(folder / "killed.npz")
     assert same(left["parameters"], [value for key, value in kept.items() if key.startswith("parameters/")])
     case = CASES["aggregated"]
