@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ RATES = {
     "lifted, momentum": (0.03, 0.1, 0.3),
 }
 
+Run = Callable[[nn.Module, int], pd.DataFrame]
+"""Trains a network with a seed; its history."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -50,12 +54,12 @@ SIZES = {
 def histories(size: Size) -> dict[str, dict[str, list[pd.DataFrame]]]:
     """By method and setting: a history for each repeat, which differ in the initialisation and in the order of the batches."""
     train, test = digits(size.train, size.test)
-    runs: dict[str, dict[str, Callable[[nn.Module, int], pd.DataFrame]]] = {}
+    runs: dict[str, dict[str, Run]] = {}
 
-    def by_back_propagation(make: Callable[[nn.Module], torch.optim.Optimizer]) -> Callable[[nn.Module, int], pd.DataFrame]:
+    def by_back_propagation(make: Callable[[nn.Module], torch.optim.Optimizer]) -> Run:
         return lambda model, seed: back_propagation(model, make(model), train, test, size.epochs, seed)
 
-    def by_lifting(**settings: Any) -> Callable[[nn.Module, int], pd.DataFrame]:
+    def by_lifting(**settings: Any) -> Run:
         batches = digits(size.train, size.test)[0] if not isinstance(settings.get("algorithm"), ProximalSAGA) else fixed
         return lambda model, seed: lifted(model, LiftedTraining(**settings), batches, test, size.epochs, seed)
 
@@ -75,12 +79,18 @@ def histories(size: Size) -> dict[str, dict[str, list[pd.DataFrame]]]:
         "ProximalSAGA": by_lifting(algorithm=ProximalSAGA()),
     }
     runs["penalties"] = {penalty: by_lifting(penalty=penalty) for penalty in ("bregman", "quadratic", "fenchel", "contrastive")}
-    found: dict[str, dict[str, list[pd.DataFrame]]] = {}
-    every = [(method, name, run) for method, group in runs.items() for name, run in group.items()]
-    for method, name, run in tqdm(every, desc="classification", unit="setting"):
-        repeats = size.repeats if method in size.rates else 1
-        found.setdefault(method, {})[name] = [run(perceptron([784, size.width, 10], seed=seed), seed) for seed in range(repeats)]
+    found: dict[str, dict[str, list[pd.DataFrame]]] = {method: {name: [] for name in group} for method, group in runs.items()}
+    # Repeat by repeat, so that a machine that is slower for a while is so for every method.
+    turns = [(seed, *each) for seed in range(size.repeats) for each in _settings(runs) if seed == 0 or each[0] in size.rates]
+    for seed, method, name, run in tqdm(turns, desc="classification", unit="run"):
+        found[method][name].append(run(perceptron([784, size.width, 10], seed=seed), seed))
     return found
+
+
+def _settings(runs: dict[str, dict[str, Run]]) -> list[tuple[str, str, Run]]:
+    """The settings of all methods in turn: the first of each, the second of each."""
+    queues = [[(method, name, run) for name, run in group.items()] for method, group in runs.items()]
+    return [each for turn in zip_longest(*queues) for each in turn if each is not None]
 
 
 def final(runs: list[pd.DataFrame]) -> float:
