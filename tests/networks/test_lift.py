@@ -281,6 +281,16 @@ def test_refusals_say_what_was_found_and_what_to_do(model: nn.Module, shape: tup
         lift(model, torch.zeros(2, *shape))
 
 
+def test_rounding_of_what_cancels_is_not_taken_for_a_mixed_batch() -> None:
+    """An output of nearly 0 made of large terms comes out differently alone and in a batch, by their rounding."""
+    probe = torch.randn((3, 4096), generator=torch.Generator().manual_seed(0), dtype=torch.float64)[0]
+    wide = nn.Linear(4096, 64, bias=False, dtype=torch.float64)
+    weight = 1e4 * torch.randn(64, 4096, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight[1:] -= torch.outer(weight[1:] @ probe, probe) / (probe @ probe)
+    wide.weight.data = weight
+    assert lift(wide, torch.zeros(1, 4096, dtype=torch.float64)).is_exactly_lifted
+
+
 def test_training_mode_of_modules_that_do_not_differ_is_no_matter() -> None:
     assert lift(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.zeros(1, 3)).is_exactly_lifted
 
