@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -18,22 +19,38 @@ class Gradient:
     """
 
     def __call__(self, x: Tensor) -> Tensor:
-        d = _spatial_axes(tuple(x.shape[1:]))
-        out = x.new_zeros((x.shape[0], d, *x.shape[1:]))
-        for i in range(d):
-            n = x.shape[2 + i]
-            if n > 1:
-                out[:, i].narrow(2 + i, 0, n - 1).copy_(x.narrow(2 + i, 1, n - 1) - x.narrow(2 + i, 0, n - 1))
-        return out
+        _spatial_axes(tuple(x.shape[1:]))
+        return self.rows(x, 0, x.shape[2])
 
     def adjoint(self, y: Tensor) -> Tensor:
-        out = y.new_zeros((y.shape[0], *y.shape[2:]))
-        for i in range(y.shape[1]):
+        return self.adjoint_rows(y, 0, y.shape[3])
+
+    def rows(self, x: Tensor, first: int, last: int) -> Tensor:
+        """K x at the rows ``first`` <= i < ``last`` of the first spatial axis; of x, row ``last`` is read as well."""
+        here = x[:, :, first:last]
+        out = x.new_empty((x.shape[0], x.ndim - 2, *here.shape[1:]))
+        inside = max(min(last, x.shape[2] - 1) - first, 0)
+        torch.sub(x[:, :, first + 1 : first + 1 + inside], here[:, :, :inside], out=out[:, 0, :, :inside])
+        out[:, 0, :, inside:] = 0
+        for i in range(1, x.ndim - 2):
+            n = max(x.shape[2 + i] - 1, 0)
+            torch.sub(here.narrow(2 + i, x.shape[2 + i] - n, n), here.narrow(2 + i, 0, n), out=out[:, i].narrow(2 + i, 0, n))
+            out[:, i].narrow(2 + i, n, x.shape[2 + i] - n).zero_()
+        return out
+
+    def adjoint_rows(self, y: Tensor, first: int, last: int) -> Tensor:
+        """K^T y at the rows ``first`` <= i < ``last``; of y, row ``first`` - 1 is read as well."""
+        here = y[:, :, :, first:last]
+        out = -here[:, 0]
+        out[:, :, max(y.shape[3] - 1 - first, 0) :] = 0
+        above = max(first, 1)
+        out[:, :, above - first :].add_(y[:, 0, :, above - 1 : max(last, above) - 1])
+        for i in range(1, y.shape[1]):
             n = y.shape[3 + i]
             if n > 1:
-                inside = y[:, i].narrow(2 + i, 0, n - 1)
-                out.narrow(2 + i, 1, n - 1).add_(inside)
-                out.narrow(2 + i, 0, n - 1).sub_(inside)
+                along = here[:, i].narrow(2 + i, 0, n - 1)
+                out.narrow(2 + i, 1, n - 1).add_(along)
+                out.narrow(2 + i, 0, n - 1).sub_(along)
         return out
 
     @staticmethod

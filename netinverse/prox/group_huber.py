@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from netinverse.protocols import Step
-from netinverse.prox.norms import require_positive
+from netinverse.prox.norms import group_squares, require_positive
 from netinverse.prox.scalar import beyond
 from netinverse.tensors import per_sample, total
 
@@ -31,8 +31,7 @@ class GroupHuber:
             raise ValueError("GroupHuber: axis is 0, but axis 0 counts the samples, which are independent. Pass an axis >= 1.")
 
     def _norms(self, x: Tensor) -> Tensor:
-        sizes: Tensor = torch.linalg.vector_norm(x, dim=self.axis, keepdim=True)
-        return sizes
+        return group_squares(x, self.axis).sqrt_()
 
     def __call__(self, x: Tensor) -> Tensor:
         size = self._norms(x)
@@ -45,7 +44,7 @@ class GroupHuber:
     def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
         """Shrink by 1 + step width, then project onto the balls ||p_group|| <= 1."""
         q = p / (1 + per_sample(step, p) * self.width)
-        return q / self._norms(q).clamp(min=1)
+        return q * group_squares(q, self.axis).clamp_(min=1).rsqrt_()
 
     def conjugate(self, p: Tensor) -> Tensor:
         norms = self._norms(p)
