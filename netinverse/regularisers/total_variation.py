@@ -8,7 +8,9 @@ from torch import Tensor
 
 from netinverse.operators.differences import Gradient
 from netinverse.protocols import LinearMap, ProximalFunction, Step
+from netinverse.prox.chain import chain_prox
 from netinverse.prox.norms import L1, GroupL21
+from netinverse.prox.pieces import uniform
 from netinverse.prox.total_variation import ProxResult
 from netinverse.regularisers.regulariser import by_duality, require_image
 
@@ -54,4 +56,11 @@ class TotalVariation:
         tolerance: float = 1e-8,
         warm: Tensor | None = None,
     ) -> ProxResult:
+        """As the contract says; of signals, (channels, length), exact up to rounding, whatever the tolerance.
+
+        There a direct method applies, unless a constraint differs from entry to entry.
+        """
+        self.check_shape(tuple(x.shape[1:]))
+        if x.ndim == 3 and uniform(constraint):
+            return chain_prox(x, step, constraint)
         return by_duality(self, x, step, constraint, tolerance, warm)
