@@ -14,7 +14,7 @@ from netinverse import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-GUIDES = [ROOT / "docs" / "lifting.md"]
+GUIDES = [ROOT / "docs" / "lifting.md", ROOT / "docs" / "layers.md"]
 TEXT = {page: page.read_text("utf-8") for page in PAGES + GUIDES}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import scipy.optimize
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from netinverse.layers import ContractiveBlock, PairedReLU, PlusLayer, injective, parseval
+import netinverse as ni
+from netinverse.layers import ContractiveBlock, PairedReLU, PlusLayer, injective, parseval, spectrally_bounded
 from netinverse.layers.filters import overlap
 from tests.layers.test_spectral_layers import F64, scattered, windows
 
@@ -114,6 +116,24 @@ def test_the_jacobian_of_a_plus_layer_lies_between_one_and_one_plus_the_squared_
     values = torch.linalg.svdvals(torch.autograd.functional.jacobian(layer, x)[0, :, 0])
     assert values.min() >= 1 - 1e-12
     assert values.max() <= 1 + torch.linalg.matrix_norm(layer.weight.detach(), 2) ** 2 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [
+        (lambda: PlusLayer(4, 6), 1.0),
+        (lambda: ContractiveBlock(nn.Linear(4, 6), nn.Linear(6, 4), lipschitz=0.6), 1 / 0.4),
+        (lambda: nn.Sequential(nn.LeakyReLU(0.2), spectrally_bounded(nn.Linear(4, 4), 0.5)), 1 / (0.2 * 0.5)),
+    ],
+    ids=["plus", "contractive", "leaky"],
+)
+def test_the_noise_amplification_after_a_reduction_of_the_dimension_is_bounded(
+    make: Callable[[], nn.Module], bound: float
+) -> None:
+    network = scattered(nn.Sequential(parseval(nn.Linear(9, 4)), make()), scale=2.0)
+    x = torch.randn(20, 9, generator=torch.Generator().manual_seed(0), dtype=F64)
+    found = ni.conditioning(network, x)
+    assert (found.rank == 4).all() and found.noise_amplification.max() <= bound * (1 + 1e-9)
 
 
 def test_refusals() -> None:

@@ -161,14 +161,17 @@ def test_lifted_exactly_exported_and_restored() -> None:
     assert not any("linalg" in name for name in names) and any("linalg" in str(i.target) for i in lifted.nodes[0].instructions)
 
 
-def test_lifted_training_keeps_the_singular_values_and_learns() -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "epochs"), [(ni.training.ProximalSGD(3e-2), 60), (ni.training.BlockDescent(), 20)], ids=["sgd", "descent"]
+)
+def test_lifted_training_keeps_the_singular_values_and_learns(algorithm: ni.training.Algorithm, epochs: int) -> None:
     """The free matrices are what is trained; the interval holds by construction, and nothing has to be projected."""
     torch.manual_seed(0)
     layers = nn.Sequential(spectrally_bounded(nn.Linear(6, 8)), PairedReLU(), parseval(nn.Linear(16, 3)))
     x = torch.randn(90, 6, generator=torch.Generator().manual_seed(0))
     y = x[:, :3].argmax(1)
     begun = [p.detach().clone() for p in layers.parameters()]
-    history = ni.training.LiftedTraining(algorithm=ni.training.ProximalSGD(3e-2)).fit(layers, [(x, y)], 60)
+    history = ni.training.LiftedTraining(algorithm=algorithm).fit(layers, [(x, y)], epochs)
     assert history["accuracy"].iloc[-1] > 0.8 and history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
     assert all(not torch.equal(p, q) for p, q in zip(layers.parameters(), begun, strict=True))
     first, last = (torch.linalg.svdvals(layers[i].weight.detach()) for i in (0, 2))
