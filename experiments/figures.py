@@ -21,6 +21,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "classification": ("classification.png",),
     "depth": ("depth.png",),
     "sparse_weights": ("sparse_weights.png",),
+    "encoders": ("encoders.png",),
 }
 FOLDER = Path(__file__).parents[1] / "docs" / "figures"
 

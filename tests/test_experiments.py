@@ -11,7 +11,18 @@ import pytest
 import torch
 
 import netinverse as ni
-from experiments import feature_inversion, figures, names, rates, resnet, semiconvergence, shallow, sparse_weights, training
+from experiments import (
+    encoders,
+    feature_inversion,
+    figures,
+    names,
+    rates,
+    resnet,
+    semiconvergence,
+    shallow,
+    sparse_weights,
+    training,
+)
 from experiments.autoencoder import Settings, autoencoder
 from experiments.benchmarks.lifting import added_bytes
 from experiments.demo import picture, psnr
@@ -187,6 +198,29 @@ def test_every_iterate_is_watched_and_a_rule_that_reads_them_picks_the_one_it_st
     index = int(ni.DiscrepancyPrinciple().pick(trace, stopped.noise_level).index)
     assert trace.x is not None and len(trace.x) == 200 and 0 < index < 199
     assert torch.equal(trace.x[index], stopped.x) and stopped.converged
+
+
+def test_encoders_are_compared_with_the_ordinary_one_and_shown_with_their_bounds() -> None:
+    size = encoders.SIZES["smoke"]
+    row = {"rate": 1e-3, "error": 0.02, "decoder": 20.0, "accuracy": 0.9, "error_spread": 0.0, "accuracy_spread": 0.0}
+    row |= {"amplification": 20.0, "worst": 30.0, "relative": 50.0, "rank": 300.0, "inversion_0.05": 20.0, "decoder_0.05": 19.0}
+    better = {"error": 0.01, "accuracy": 0.95, "amplification": 1.0, "relative": 5.0, "inversion_0.05": 28.0}
+    rows = [{"encoder": "ordinary", "bound": None, **row}, {"encoder": "plus layers", "bound": 1.0, **row, **better}]
+    lines = encoders.table(rows, size).splitlines()
+    assert "20 (none)" in lines[-3] and "1 (1)" in lines[-2]
+    assert "20.0 times smaller (10.0 times, relative)" in lines[-1] and "+8.0 dB, error -50 %, accuracy +5.0 points" in lines[-1]
+    assert len(encoders.picture(rows, size).axes) == 3
+
+
+@pytest.mark.parametrize("name", [name for name, kind in encoders.KINDS.items() if kind.bound < float("inf")])
+def test_an_encoder_keeps_the_bound_of_its_noise_amplification(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = encoders.KINDS[name].layers(6, 9)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+    x = torch.rand(5, 784, generator=generator)
+    assert ni.conditioning(network.eval(), x).noise_amplification.max() <= encoders.KINDS[name].bound * (1 + 1e-5)
 
 
 def test_pruning_keeps_the_largest_weights_and_their_share() -> None:
