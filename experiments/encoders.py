@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -246,17 +247,19 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]], size: Size) -> str:
     levels = list(size.inverted)
     counts = ", ".join(f"{count} at {100 * level:g} %" for level, count in size.inverted.items())
+    several = f", means of {size.seeds} seeds, range in brackets; the rest of the first seed" if size.seeds > 1 else ""
     lines = [
-        f"codes of {Settings('', **size.settings).code} numbers; 500 held-out digits, {size.seeds} seed(s), range in brackets",
-        f"amplification: median of {size.digits} digits, rank likewise; digits inverted: {counts}; both of the first seed",
+        f"codes of {Settings('', **size.settings).code} numbers; error and accuracy on 500 held-out digits{several}",
+        f"amplification, the same relative to the norms of code and digit, rank: medians of {size.digits}; inverted: {counts}",
         f"{'':22}{'decoder':>18}{'classifier':>18}{'noise amplification':>22}{'relative':>10}{'rank':>6}"
         f"  PSNR in dB of the inversion (of the trained decoder) at noise",
         f"{'encoder':22}{'squared error':>18}{'accuracy in %':>18}{'(bound)':>22}{'':>16}"
         + "".join(f"{100 * level:g} %".rjust(14) for level in levels),
     ]
     for row in rows:
-        error = f"{row['error']:.5f} ({row['error_spread']:.5f})"
-        share = f"{100 * row['accuracy']:.1f} ({100 * row['accuracy_spread']:.1f})"
+        error, share = f"{row['error']:.5f}", f"{100 * row['accuracy']:.1f}"
+        if size.seeds > 1:
+            error, share = f"{error} ({row['error_spread']:.5f})", f"{share} ({100 * row['accuracy_spread']:.1f})"
         bound = "none" if row["bound"] is None else f"{row['bound']:.3g}"
         amplification = f"{row['amplification']:.3g} ({bound})"
         found = "".join(f"{row[f'inversion_{level:g}']:.2f} ({row[f'decoder_{level:g}']:.1f})".rjust(14) for level in levels)
@@ -283,6 +286,7 @@ def picture(rows: list[dict[str, Any]], size: Size) -> Figure:
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
     axes = figure.subplots(1, 3)
     level = 0.05
+    least, most = (end(row["amplification"] for row in rows) for end in (min, max))
     shown = (
         ("accuracy", 100.0, "accuracy of a linear classifier (%)"),
         ("decoder", 1.0, "PSNR of the trained decoder, clean codes (dB)"),
@@ -292,8 +296,11 @@ def picture(rows: list[dict[str, Any]], size: Size) -> Figure:
         for row, marker in zip(rows, "os^Dv*P", strict=False):
             axis.plot(row["amplification"], unit * row[key], marker, markersize=9, label=row["encoder"])
         axis.set_xscale("log")
+        axis.set_xticks([t for t in (0.5, 1, 2, 5, 10, 20, 50, 100) if least / 1.2 <= t <= most * 1.2])
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.set(xlabel="noise amplification, median", ylabel=label)
-        axis.grid(alpha=0.3, which="both")
+        axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rows), fontsize=9, frameon=False)
     return figure
 
