@@ -31,7 +31,8 @@ def fold_constants(network: LiftedNetwork) -> None:
     like = torch.empty(0, dtype=network.dtype, device=network.device)
     with torch.no_grad():
         values = Program(tuple(found.values()), tuple(found)).run(network.tensors(), like)
-    folded = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    # A name with a dot is of the assembler's making, for what costs nothing, and no buffer may have it.
+    folded = {name: value for name, value in values.items() if isinstance(value, Tensor) and "." not in name}
     nodes = []
     for node in network.nodes:
         instructions = {i.name: i for i in node.program.instructions}
@@ -41,5 +42,6 @@ def fold_constants(network: LiftedNetwork) -> None:
     network.nodes = tuple(nodes)
     network._programs.clear()
     used = {name for node in nodes for name in node.program.free}
-    # Names of our own making have dots, which register_buffer refuses.
-    network._buffers.update({name: value for name, value in folded.items() if name in used})
+    for name, value in folded.items():
+        if name in used:
+            network.register_buffer(name, value)

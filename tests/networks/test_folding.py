@@ -46,6 +46,7 @@ def test_a_copy_computes_no_weight_again_and_is_the_same_function() -> None:
         if node.kind == "affine":
             inputs = tuple(torch.randn(2, *shape, dtype=F64) for shape in node.input_shapes)
             torch.testing.assert_close(own.linear(*inputs), node.linear(*inputs), rtol=0, atol=1e-15)
+    torch.testing.assert_close(ni.lift(nn.Sequential(nn.Identity(), folded).eval(), x)(x), model(x), rtol=0, atol=1e-15)
     with torch.no_grad():
         model.inner.bias.add_(1.0)
     assert not torch.allclose(lifted(x), folded(x))
