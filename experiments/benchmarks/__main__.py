@@ -15,9 +15,9 @@ def run_all() -> None:
     for library in ("OMP", "MKL", "OPENBLAS", "RAYON"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
 
-    from experiments.benchmarks import digits, lifting, noise_levels, overhead, perceptron, scaling, total_variation
+    from experiments.benchmarks import digits, lifting, noise_levels, overhead, parallel, perceptron, scaling, total_variation
 
-    for benchmark in (perceptron, digits, overhead, scaling, total_variation, lifting, noise_levels):
+    for benchmark in (perceptron, digits, overhead, scaling, total_variation, lifting, noise_levels, parallel):
         name = benchmark.__name__.rsplit(".", 1)[-1]
         print(f"== {name} ({size})", flush=True)
         began = time.perf_counter()

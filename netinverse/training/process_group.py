@@ -111,5 +111,7 @@ def same_marks(marks: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _size(x: Tensor) -> Tensor:
-    """Mean absolute value, (batch,)."""
-    return x.abs().flatten(1).mean(1, dtype=torch.float64) if x.ndim > 1 else x.abs()
+    """Of each sample, (batch,)."""
+    if x.ndim == 1:
+        return x.abs()
+    return torch.linalg.vector_norm((x if x.is_floating_point() else x.double()).flatten(1), dim=1)

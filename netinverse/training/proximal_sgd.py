@@ -37,9 +37,11 @@ class ProximalSGD:
 
     def begin(self, problem: TrainingProblem) -> ProximalSGDRun:
         parameters = list(problem.parameters.values())
+        # In one pass over the parameters: what a step costs beside a small batch.
         if self.optimiser == "adam":
-            return ProximalSGDRun(problem, torch.optim.Adam(parameters, self.learning_rate), self.learning_rate)
-        return ProximalSGDRun(problem, torch.optim.SGD(parameters, self.learning_rate, _MOMENTUM), self.learning_rate)
+            return ProximalSGDRun(problem, torch.optim.Adam(parameters, self.learning_rate, fused=True), self.learning_rate)
+        sgd = torch.optim.SGD(parameters, self.learning_rate, _MOMENTUM, fused=True)
+        return ProximalSGDRun(problem, sgd, self.learning_rate)
 
 
 class ProximalSGDRun:
