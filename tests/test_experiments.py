@@ -24,6 +24,7 @@ from experiments import (
     training,
 )
 from experiments.autoencoder import Settings, autoencoder
+from experiments.benchmarks import parallel
 from experiments.benchmarks.lifting import added_bytes
 from experiments.demo import picture, psnr
 
@@ -158,6 +159,34 @@ def test_added_memory_counts_each_storage_once_and_none_of_the_models() -> None:
     lifted.register_buffer("a", own)
     lifted.register_buffer("b", own[1:])
     assert added_bytes(lifted, model) == 20
+
+
+def test_where_two_processes_are_worth_it_is_from_where_on_no_case_misses_it() -> None:
+    speeds = {16: 1.7, 32: 1.5, 64: 1.6, 128: 1.9}
+    rows = []
+    for batch, speed in speeds.items():
+        for turn, slow in enumerate((1.0, 3.0, 1.1)):  # a slow turn is slow for all
+            times = {"one": slow, "data": slow / speed, "layers": slow}
+            case = {"kind": "dense", "width": 8, "batch": batch, "turn": turn, "work": 10.0 * batch}
+            rows += [{**case, "way": way, "wall": seconds, "own": seconds} for way, seconds in times.items()]
+    table = parallel.speed_ups(rows)
+    assert table["data"].tolist() == pytest.approx(list(speeds.values()))
+    lines = parallel.beginnings(table)
+    expected = (
+        "shared batches, by the wall clock: 1.6 times one process from 640 operations a number on (3 of 4 cases, at most 1.90)"
+    )
+    assert lines[0] == expected
+    assert "layers, by the wall clock: 1.6 times one process nowhere (0 of 4 cases, at most 1.00)" in lines[2]
+    assert len(parallel.picture(table).axes) == 2
+
+
+def test_work_for_each_number_is_counted_for_both_ways() -> None:
+    """Dense layers: six operations a weight and sample against a gradient; two numbers a sample and unit of the cut."""
+    network = ni.lift(parallel.made("dense", 200, 5), torch.zeros(2, 784))
+    work = parallel.work_per_number(network, 32)
+    assert work["data"] == pytest.approx(6 * 32, rel=0.3)
+    weights = sum(p.numel() for p in network.parameters())
+    assert work["layers"] == pytest.approx(6 * weights / (2 * 200), rel=0.3)
 
 
 @pytest.mark.parametrize("regulariser", rates.REGULARISERS)

@@ -80,7 +80,8 @@ class Pipeline(Team):
 
     @property
     def kept(self) -> str:
-        return f"{super().kept}, layers nearer to the output perhaps from up to {self._processes.behind(0)} batches later"
+        most = self._processes.behind(0)
+        return super().kept + (f", layers nearer to the output perhaps those of up to {most} batches later" if most else "")
 
     def ahead(self, batches: Iterator[NumberedBatch], progress: float) -> Iterator[NumberedBatch]:
         waiting: deque[NumberedBatch] = deque()
@@ -125,7 +126,7 @@ class Pipeline(Team):
         pulled: dict[str, Tensor] = {}
         told = Header()
         for each in self._later:
-            told = each.inbox.head()
+            told = each.inbox.head()  # all of them say the same
             for name, part in zip(each.taken, each.inbox.body(), strict=True):
                 pulled[name] = pulled[name] + part if name in pulled else part
         energy, half = begun.energy, begun.half

@@ -112,6 +112,6 @@ def same_marks(marks: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _size(x: Tensor) -> Tensor:
     """Of each sample, (batch,)."""
-    if x.ndim == 1:
-        return x.abs()
-    return torch.linalg.vector_norm((x if x.is_floating_point() else x.double()).flatten(1), dim=1)
+    flat = x.flatten(1) if x.ndim > 1 else x[:, None]
+    size: Tensor = torch.linalg.vector_norm(flat if flat.is_floating_point() else flat.double(), dim=1)
+    return size

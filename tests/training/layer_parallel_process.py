@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import netinverse as ni
+from experiments import training
 from netinverse.archives import read_archive
 from netinverse.training import ImplicitSGD, LayerParallel, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
 from netinverse.training import journal as journals
@@ -170,8 +171,8 @@ def _refusals(rank: int, parallel: LayerParallel) -> Found:
         messages[f"{name}: parameters"] = found(network)["parameters"]
     messages["seed"] = data._refused(lambda: adam.fit(network, batches(), 2, seed=rank, parallel=parallel))
     others = {"algorithm": replace(adam, algorithm=ImplicitSGD()), "penalty": replace(adam, penalty="contrastive")}
-    for name, training in others.items():
-        messages[name] = data._refused(lambda each=training: each.fit(network, batches(), 2, parallel=parallel))  # type: ignore[misc]
+    for name, each in others.items():
+        messages[name] = data._refused(lambda to=each: to.fit(network, batches(), 2, parallel=parallel))  # type: ignore[misc]
     return messages
 
 
@@ -226,10 +227,21 @@ def _fail() -> None:
     raise RuntimeError("the loader has failed")
 
 
-def main(rank: int, folder: Path) -> None:
+def digits() -> float:
+    """The accuracy on 500 digits after three epochs of 4,500."""
+    train, test = training.digits(4500)
+    model = training.perceptron([784, 256, 256, 256, 10])
+    fitted = LiftedTraining().fit(model, train, 3, validation=test, parallel=LayerParallel())
+    return float(fitted["validation_accuracy"].iloc[-1])
+
+
+def main(rank: int, folder: Path, world: int = 3) -> None:
     torch.set_num_threads(1)
     where = f"file://{folder / 'rendezvous'}"
-    dist.init_process_group("gloo", init_method=where, rank=rank, world_size=3, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=where, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    if world == 2:
+        torch.save(digits(), folder / f"{rank}.pt")
+        return
     groups = Groups(rank)
     torch.save(together(rank, groups, folder), folder / f"{rank}.pt")
     dist.barrier()
@@ -237,4 +249,4 @@ def main(rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

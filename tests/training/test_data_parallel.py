@@ -123,18 +123,23 @@ def test_without_a_process_group_it_says_how_to_start() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_of_the_page_trains_and_goes_on(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_train_and_go_on(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "parallel.md").read_text("utf-8")
-    program, command = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for kind in ("python", "sh"))
+    program, shell = (re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for kind in ("python", "sh"))
+    assert len(program) == len(shell) == 1
     (tmp_path / "train.py").write_text(program[0], "utf-8")
-    variable, name, *arguments = shlex.split(command[0])
-    assert name == "torchrun" and len(program) == len(command) == 1
-    environment = {**os.environ, **dict([variable.split("=")]), "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "torch.distributed.run", *arguments]
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    last = done.stdout.strip().splitlines()[-1].split()
-    assert last[1] == "4" and float(last[3]) > 0.9, done.stdout
-    before = torch.load(tmp_path / "classifier.pt")
-    subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=120)
-    assert same([*before.values()], [*torch.load(tmp_path / "classifier.pt").values()])
+    commands = shell[0].splitlines()
+    assert len(commands) == 2
+    for command in commands:
+        variable, name, *arguments = shlex.split(command)
+        assert name == "torchrun"
+        environment = {**os.environ, **dict([variable.split("=")]), "PYTHONPATH": str(ROOT)}
+        line = [sys.executable, "-m", "torch.distributed.run", *arguments]
+        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        last = done.stdout.strip().splitlines()[-1].split()
+        assert last[1] == "4" and float(last[3]) > 0.9, done.stdout
+        file = tmp_path / f"{arguments[-1]}.pt"
+        before = torch.load(file)
+        subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=240)
+        assert same([*before.values()], [*torch.load(file).values()])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import netinverse as ni
+from experiments import training
 from netinverse.training import LayerParallel, LiftedTraining
 from netinverse.training.batches import Batches
 from netinverse.training.layer_groups import layer_groups, sweep_cost
@@ -34,15 +35,21 @@ EPOCHS = 4
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the three processes left: all that is tested here comes from one start of torch."""
     place = tmp_path_factory.mktemp("layers")
+    assert _ran(place, 3) == [0, -signal.SIGKILL, 0]
+    return place
+
+
+def _ran(place: Path, count: int) -> list[int]:
+    """The exit codes of so many processes."""
     command = [sys.executable, "-m", "tests.training.layer_parallel_process"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    processes = [subprocess.Popen([*command, str(k), str(place)], cwd=ROOT, env=environment) for k in range(3)]
+    lines = [[*command, str(k), str(place), str(count)] for k in range(count)]
+    processes = [subprocess.Popen(line, cwd=ROOT, env=environment) for line in lines]
     try:
-        assert [process.wait(180) for process in processes] == [0, -signal.SIGKILL, 0]
+        return [process.wait(240) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +81,8 @@ class Delayed(TrainingProblem):
 
 def simulated(split: Split) -> tuple[list[Tensor], list[float]]:
     """The parameters and the losses of the epochs, by the sweeps of one process at delayed parameters."""
-    training, network = split.case.training, ni.lift(split.case.network(0), X[:2])
-    plain = TrainingProblem(network, training.loss, training.penalty, 1.0, 1, training.auxiliaries, training.regulariser)
+    chosen, network = split.case.training, ni.lift(split.case.network(0), X[:2])
+    plain = TrainingProblem(network, chosen.loss, chosen.penalty, 1.0, 1, chosen.auxiliaries, chosen.regulariser)
     groups = layer_groups(network, plain.parameters, split.count)
     behind = {
         name: split.delay * (split.count - 1 - k)
@@ -84,8 +91,8 @@ def simulated(split: Split) -> tuple[list[Tensor], list[float]]:
         for name in node.program.free
     }
     problem = Delayed(**{each.name: getattr(plain, each.name) for each in fields(plain)}, behind=behind)
-    run, losses = training.algorithm.begin(problem), []
-    batches = Batches.of(split.case.loader(), training.algorithm.batches, 0)
+    run, losses = chosen.algorithm.begin(problem), []
+    batches = Batches.of(split.case.loader(), chosen.algorithm.batches, 0)
     for epoch in range(EPOCHS):
         problem.past.clear()
         each = [float(run.batch(k, *pair, epoch / EPOCHS).loss) for k, pair in enumerate(batches.epoch(epoch))]
@@ -278,3 +285,15 @@ def test_the_cost_of_a_dense_layer_is_that_of_its_products() -> None:
     assert costs == [2 * 2 * 50 * 40 + 16 * 40, 16 * 40, 3 * 2 * 40 * 30 + 16 * 30]
     frozen = sweep_cost(network.nodes[2], {})
     assert frozen == 2 * 2 * 40 * 30 + 16 * 30
+
+
+@pytest.mark.slow
+def test_digits_are_learnt_as_well_with_delayed_layers(tmp_path: Path) -> None:
+    assert _ran(tmp_path, 2) == [0, 0]
+    first, second = (torch.load(tmp_path / f"{k}.pt") for k in range(2))
+    train, test = training.digits(4500)
+    model = training.perceptron([784, 256, 256, 256, 10])
+    ordinary = LiftedTraining().fit(model, train, 3, validation=test)["validation_accuracy"].iloc[-1]
+    assert first == second
+    assert first > 0.93
+    assert abs(first - ordinary) < 0.015
