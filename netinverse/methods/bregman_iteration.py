@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +11,11 @@ from torch import Tensor
 from netinverse.checks import require_number, require_whole
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.methods.iterative import IterativeMethod
-from netinverse.methods.variational import accurate, certificate
-from netinverse.problems import InverseProblem
+from netinverse.methods.path import Accuracy
+from netinverse.methods.variational import accurate, accurate_lifted, certificate, lifted_certificate, require_formulation
+from netinverse.networks.graph import LiftedNetwork
+from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.regularisers import TiltedRegulariser
-from netinverse.solvers.convex import ConvexState
-from netinverse.solvers.gauss_newton import GaussNewtonState
 from netinverse.solvers.iterate import relative_optimality, solve
 from netinverse.tensors import per_sample
 
@@ -27,25 +28,74 @@ class BregmanIteration(IterativeMethod):
     from over-regularised to the data, and the rule picks one: the discrepancy principle the first with a residual of at most
     tau * noise level. Where the problem is convex, D_R^{p_k}(truth, x_k) falls until then. In the result ``alpha`` is alpha/k.
 
+    formulation: what is minimised in each step, as in ``Variational``. "lifted" is over the input and the activations, with D_R of
+    the input; behind several layers the residual, that of the network itself, falls more slowly then.
+
     Osher, Burger, Goldfarb, Xu & Yin, Multiscale Model. Simul. 4, 2005. Raises ValueError for alpha that is not positive.
     """
 
     alpha: float | None = None
     max_iterations: int = 50
+    formulation: str = "auto"
 
     def __post_init__(self) -> None:
         if self.alpha is not None:
             require_number("BregmanIteration", "alpha", self.alpha, "It is the weight of every iteration. Leave it out.")
         require_whole("BregmanIteration", "max_iterations", self.max_iterations, 1, "The default is 50.")
+        require_formulation("BregmanIteration", self.formulation)
 
     def weighted(self, problem: InverseProblem) -> InverseProblem:
         return problem if self.alpha is None else problem.at(torch.full_like(problem.alpha, self.alpha))
 
     def certificate(self, problem: InverseProblem, optimality: Tensor) -> Certificate:
-        return certificate(problem, optimality)
+        return lifted_certificate(optimality) if self.formulation == "lifted" else certificate(problem, optimality)
 
-    def solver(self, problem: InverseProblem, tolerance: float) -> BregmanSteps:
-        return BregmanSteps(tolerance)
+    def solver(self, network: LiftedNetwork, problem: InverseProblem, tolerance: float) -> BregmanSteps:
+        if self.formulation == "lifted":
+            return BregmanSteps(Lifted(LiftedProblem.lift(problem, network), tolerance))
+        return BregmanSteps(Reduced(tolerance))
+
+
+class Inner(Protocol):
+    """How the problem of one iteration is solved."""
+
+    def posed(self, problem: InverseProblem) -> tuple[Any, Accuracy[Any]]:
+        """The problem in the form that the solver takes, and the solver."""
+        ...
+
+    def slope(self, state: Any, alpha: Tensor) -> Tensor:
+        """q in dg(K x) at a solution."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Over the input."""
+
+    tolerance: float
+
+    def posed(self, problem: InverseProblem) -> tuple[Any, Accuracy[Any]]:
+        return problem, accurate(problem, self.tolerance)
+
+    def slope(self, state: Any, alpha: Tensor) -> Tensor:
+        slope: Tensor = state.duals[1] / per_sample(alpha, state.duals[1])
+        return slope
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """Over the input and the activations. ``form``: that of any problem behind the same network; its step sizes serve all."""
+
+    form: LiftedProblem
+    tolerance: float
+
+    def posed(self, problem: InverseProblem) -> tuple[Any, Accuracy[Any]]:
+        energy = replace(self.form.energy, fidelity=problem.term)
+        return replace(self.form, inverse=problem, energy=energy), accurate_lifted(self.tolerance)
+
+    def slope(self, state: Any, alpha: Tensor) -> Tensor:
+        slope: Tensor = state.dual
+        return slope
 
 
 @dataclass(frozen=True)
@@ -60,20 +110,21 @@ class _State:
     alpha: Tensor
     subgradient: Tensor
     slope: Tensor
-    inner: ConvexState | GaussNewtonState
+    inner: Any
 
 
 @dataclass(frozen=True)
 class BregmanSteps:
-    """One step is one iteration of Bregman's, solved to ``tolerance``; the first one has p_0 = 0, and the regulariser itself.
+    """One step is one iteration of Bregman's, solved by ``inner``; the first one has p_0 = 0, and the regulariser itself.
 
     The objective is fidelity(x) + alpha (R(x_k) + D_R^{p_k}(x, x_k)).
     """
 
-    tolerance: float
+    inner: Inner
 
     def init(self, problem: InverseProblem, x: Tensor) -> _State:
-        inner = accurate(problem, self.tolerance).solver.init(problem, x)
+        posed, how = self.inner.posed(problem)
+        inner = how.solver.init(posed, x)
         shape = tuple(x.shape[1:])
         return _State(
             x=inner.x,
@@ -90,11 +141,11 @@ class BregmanSteps:
     def step(self, problem: InverseProblem, state: _State) -> _State:
         regulariser, shape = problem.regulariser, tuple(state.x.shape[1:])
         tilted = replace(problem, regulariser=TiltedRegulariser.at(regulariser, state.x, state.slope))
-        how = accurate(problem, self.tolerance)
-        begun = how.solver.init(tilted, state.x, state.inner)
+        posed, how = self.inner.posed(tilted)
+        begun = how.solver.init(posed, state.x, state.inner)
         stop = relative_optimality(how.tolerance)
-        found = solve(how.solver, tilted, begun, stop=stop, max_steps=how.max_steps).state
-        slope = state.slope + found.duals[1] / per_sample(problem.alpha, found.duals[1])
+        found = solve(how.solver, posed, begun, stop=stop, max_steps=how.max_steps).state
+        slope = state.slope + self.inner.slope(found, problem.alpha)
         return _State(
             x=found.x,
             objective=found.objective,

@@ -64,7 +64,7 @@ class IterativeMethod(ABC):
     max_iterations: int
 
     @abstractmethod
-    def solver(self, problem: InverseProblem, tolerance: float) -> IterativeSolver[Any]: ...
+    def solver(self, network: LiftedNetwork, problem: InverseProblem, tolerance: float) -> IterativeSolver[Any]: ...
 
     def weighted(self, problem: InverseProblem) -> InverseProblem:
         """The problem at the weight to iterate with; as it comes, that at which a variational search begins."""
@@ -91,7 +91,7 @@ class IterativeMethod(ABC):
         assert isinstance(rule, Rule)
         problem = self.weighted(problem)
         noise, level = _levels(rule, rule_problem)
-        watching = _Watching(self.solver(problem, tolerance), level)
+        watching = _Watching(self.solver(network, problem, tolerance), level)
         begun = watching.init(problem, start)
         journal = _Journal(on_try, checkpoint, start.device)
         found = solve(

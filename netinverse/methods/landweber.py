@@ -9,6 +9,7 @@ from torch import Tensor
 from netinverse.checks import require_whole
 from netinverse.methods.iterative import IterativeMethod
 from netinverse.methods.mirror import MirrorDescent
+from netinverse.networks.graph import LiftedNetwork
 from netinverse.problems import InverseProblem
 
 
@@ -16,7 +17,8 @@ from netinverse.problems import InverseProblem
 class Landweber(IterativeMethod):
     """x_{k+1} = P_C(x_k - t grad f(x_k)): gradient steps on the fidelity f, regularised by nothing but their number.
 
-    With the Bregman fidelity the last activation is not differentiated. t follows from the network, and the rule picks the
+    With the Bregman fidelity the last activation is not differentiated. In the space of a regulariser's dual the same steps are
+    ``LinearisedBregman``. t follows from the network, and the rule picks the
     iterate; the regulariser has no say. The subgradient of the result is x - x_0, that of 1/2||x - x_0||^2. There is no
     certificate.
 
@@ -28,7 +30,7 @@ class Landweber(IterativeMethod):
     def __post_init__(self) -> None:
         require_whole("Landweber", "max_iterations", self.max_iterations, 1, "The default is 1000.")
 
-    def solver(self, problem: InverseProblem, tolerance: float) -> MirrorDescent:
+    def solver(self, network: LiftedNetwork, problem: InverseProblem, tolerance: float) -> MirrorDescent:
         return MirrorDescent(_Projected())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from netinverse.checks import require_number, require_whole
 from netinverse.methods.iterative import IterativeMethod
 from netinverse.methods.mirror import MirrorDescent
+from netinverse.networks.graph import LiftedNetwork
 from netinverse.problems import InverseProblem
 from netinverse.tensors import per_sample
 
@@ -34,7 +35,7 @@ class LinearisedBregman(IterativeMethod):
         require_number("LinearisedBregman", "mu", self.mu, "It weighs the regulariser against 1/2||x||^2. The default is 1.")
         require_whole("LinearisedBregman", "max_iterations", self.max_iterations, 1, "The default is 1000.")
 
-    def solver(self, problem: InverseProblem, tolerance: float) -> MirrorDescent:
+    def solver(self, network: LiftedNetwork, problem: InverseProblem, tolerance: float) -> MirrorDescent:
         return MirrorDescent(_Regularised(self.mu, min(tolerance, ACCURACY)))
 
 

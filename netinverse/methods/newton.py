@@ -10,6 +10,7 @@ from torch import Tensor
 
 from netinverse.checks import require_whole
 from netinverse.methods.iterative import IterativeMethod
+from netinverse.networks.graph import LiftedNetwork
 from netinverse.problems import InverseProblem
 from netinverse.regularisers import TiltedRegulariser
 from netinverse.solvers import gauss_newton
@@ -42,7 +43,7 @@ class GaussNewton(_NewtonMethod):
     Bakushinskii, Comput. Math. Math. Phys. 32, 1992; Blaschke, Neubauer & Scherzer, IMA J. Numer. Anal. 17, 1997.
     """
 
-    def solver(self, problem: InverseProblem, tolerance: float) -> _Steps:
+    def solver(self, network: LiftedNetwork, problem: InverseProblem, tolerance: float) -> _Steps:
         return _Regularised(self.decay, tolerance)
 
 
@@ -56,7 +57,7 @@ class LevenbergMarquardt(_NewtonMethod):
     Hanke, Inverse Problems 13, 1997; Bachmayr & Burger, Inverse Problems 25, 2009, for the Bregman distance.
     """
 
-    def solver(self, problem: InverseProblem, tolerance: float) -> _Steps:
+    def solver(self, network: LiftedNetwork, problem: InverseProblem, tolerance: float) -> _Steps:
         return _Damped(self.decay, tolerance)
 
 

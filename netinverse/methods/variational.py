@@ -38,11 +38,7 @@ class Variational:
     formulation: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.formulation not in ("auto", "reduced", "lifted"):
-            raise ValueError(
-                f"Variational: formulation is {self.formulation!r}, which is not one of 'auto', 'reduced', 'lifted'. "
-                f"'auto' picks what is best for the network."
-            )
+        require_formulation("Variational", self.formulation)
 
     def run(
         self,
@@ -78,6 +74,15 @@ class Variational:
             continuation=continuation,
             tried=tuple(path.tried),
             history=tuple(path.history),
+        )
+
+
+def require_formulation(who: str, formulation: str) -> None:
+    """Raise ValueError unless it is one of the three."""
+    if formulation not in ("auto", "reduced", "lifted"):
+        raise ValueError(
+            f"{who}: formulation is {formulation!r}, which is not one of 'auto', 'reduced', 'lifted'. 'auto' picks what is best "
+            f"for the network."
         )
 
 
@@ -123,18 +128,24 @@ def _lifted(
     rough = max(1e-4, tolerance)
     # The residual settles long after the energy: a rule that sees it too early walks to weights that are far too small.
     quick = Accuracy(BlockDescent(tolerance=rough), rough / 100, 12)
-    final = Accuracy(BlockDescent(tolerance=tolerance), tolerance, 200 if max_steps is None else max_steps)
+    final = accurate_lifted(tolerance)
+    final = final if max_steps is None else replace(final, max_steps=max_steps)
 
     def read(state: BlockDescentState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         blocks = {f"activation_{block}": u for block, u in enumerate(state.us)}
         return state.dual, {**blocks, "regulariser_dual": state.dual}
 
-    return _Formulation(LiftedProblem.lift(problem, network), quick, final, read, _lifted_certificate)
+    return _Formulation(LiftedProblem.lift(problem, network), quick, final, read, lifted_certificate)
 
 
-def _lifted_certificate(optimality: Tensor) -> Certificate:
+def lifted_certificate(optimality: Tensor) -> Certificate:
     meaning = "one sweep of block steps lowers the lifted energy by at most this; local"
     return Certificate("stationarity", optimality, meaning)
+
+
+def accurate_lifted(tolerance: float) -> Accuracy[BlockDescentState]:
+    """How to solve the lifted problem."""
+    return Accuracy(BlockDescent(tolerance=tolerance), tolerance, 200)
 
 
 def accurate(problem: InverseProblem, tolerance: float) -> Accuracy[Any]:

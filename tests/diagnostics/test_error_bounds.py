@@ -95,13 +95,13 @@ def cases(batch: int, seed: int, decades: float, kinds: slice = slice(None)) -> 
 
 def test_never_violated() -> None:
     checked = cases(30, seed=0, decades=1.0, kinds=slice(1, None, 2))
-    assert checked["symmetric"] >= 80 and checked["published"] >= 40 and checked["rectified"] >= 1
+    assert checked["symmetric"] >= 80 and checked["published"] >= 40 and checked["rectified"] >= 10
 
 
 @pytest.mark.slow
 def test_never_violated_in_a_thousand_cases() -> None:
     checked = sum((cases(60, seed, decades=2.0) for seed in range(1, 4)), Counter())
-    assert checked["symmetric"] == checked["tight"] >= 1000 and checked["published"] >= 700 and checked["a posteriori"] >= 1000
+    assert checked["symmetric"] == checked["tight"] >= 1000 and checked["published"] >= 600 and checked["a posteriori"] >= 1000
     assert sum((cases(400, seed, 3.0, slice(0, 2)) for seed in range(4, 8)), Counter())["rectified"] >= 1000
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import netinverse as ni
-from netinverse.methods.bregman_iteration import BregmanSteps
+from netinverse.methods.bregman_iteration import BregmanSteps, Reduced
 from netinverse.methods.linearised_bregman import _Regularised
 from netinverse.methods.mirror import MirrorDescent
 from netinverse.solvers.iterate import iterates
@@ -89,7 +89,7 @@ def test_linearised_bregman_comes_nearer_in_every_step(regulariser: Any) -> None
 @pytest.mark.parametrize("regulariser", [ni.Tikhonov(), ni.Sparsity()], ids=lambda r: r.name)
 def test_bregman_iteration_comes_nearer_in_every_step(regulariser: Any) -> None:
     """D_R^{p_k}(truth, x_k), with a weight so heavy that the data are not met for long."""
-    solver, counted = BregmanSteps(tolerance=1e-9), 0
+    solver, counted = BregmanSteps(Reduced(1e-9)), 0
     for activation in ACTIVATIONS:
         problem, start, truth = handed(activation, regulariser, decay=1e-2)
         problem = problem.at(100 * problem.alpha)

@@ -179,6 +179,17 @@ def test_the_cell_of_a_worker_that_dies_is_computed_by_another(tmp_path: Path) -
     assert found == [0, 1, 4, 9] and (tmp_path / "died").exists()
 
 
+@pytest.mark.slow
+def test_the_cell_of_a_dask_worker_that_dies_is_computed_by_another(tmp_path: Path) -> None:
+    import joblib
+    from dask.distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster), joblib.parallel_config(backend="dask"):
+        found = sweep(DiesOnce(tmp_path / "died"), 4, folder=None, jobs=None, progress=False, title="")
+    assert found == [0, 1, 4, 9] and (tmp_path / "died").exists()
+
+
 def test_what_the_work_raises_is_raised() -> None:
     def fails(number: int) -> int:
         raise ZeroDivisionError
