@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from netinverse.fidelities import DataTerm
 from netinverse.lifting import INPUT, LiftedEnergy
-from netinverse.networks import LiftedNetwork, PreActivation
+from netinverse.networks import LiftedNetwork, NetworkOutput, PreActivation
 from netinverse.protocols import LinearMap, Operator, ProximalFunction
 from netinverse.prox import Box, Scaled, Simplex
 from netinverse.regularisers import PerSampleRegulariser, Regulariser
-from netinverse.tensors import norm
+from netinverse.tensors import astype, norm
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,30 @@ class InverseProblem:
     def penalty_term(self, shape: tuple[int, ...]) -> Term:
         """alpha R as a term of a composite problem."""
         norm_ = torch.full_like(self.alpha, self.regulariser.transform_norm(shape))
-        return Term(Scaled(self.regulariser.function, self.alpha), self.regulariser.transform(shape), norm_)
+        return Term(self._weighted, self.regulariser.transform(shape), norm_)
+
+    @cached_property
+    def _weighted(self) -> Scaled:
+        """alpha g, made once: its check of alpha makes the host wait for the device, which no step should."""
+        return Scaled(self.regulariser.function, self.alpha)
 
     def at(self, alpha: Tensor) -> InverseProblem:
         return replace(self, alpha=alpha)
+
+    def on(self, network: LiftedNetwork) -> InverseProblem:
+        """The problem with ``network``, its own in another dtype, in that dtype."""
+        assert isinstance(self.variable, PreActivation | NetworkOutput)
+        dtype = network.dtype
+        return replace(
+            self,
+            variable=replace(self.variable, network=network),
+            output=NetworkOutput(network),
+            term=astype(self.term, dtype),
+            data=self.data.to(dtype),
+            regulariser=astype(self.regulariser, dtype),
+            constraint=astype(self.constraint, dtype),
+            alpha=self.alpha.to(dtype),
+        )
 
     def select(self, index: Tensor) -> InverseProblem:
         regulariser = self.regulariser.select(index) if isinstance(self.regulariser, PerSampleRegulariser) else self.regulariser

@@ -88,6 +88,11 @@ def scatter(old: T, index: Tensor, new: T) -> T:
     return _map(put, old, new)
 
 
+def astype(tree: T, dtype: torch.dtype) -> T:
+    """Every floating-point tensor of a dataclass or tuple in another dtype; what has it already is not copied."""
+    return _map(lambda t: t.to(dtype) if t.is_floating_point() else t, tree)
+
+
 def flatten(tree: object) -> list[Tensor]:
     """Every tensor of a dataclass or tuple of tensors, in order."""
     found: list[Tensor] = []

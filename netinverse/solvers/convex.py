@@ -64,14 +64,19 @@ class Convex:
 
     inner: PrimalDual | InteriorPoint | SemismoothNewton = field(default_factory=PrimalDual)
 
+    @property
+    def look_every(self) -> int:
+        return getattr(self.inner, "look_every", 1)
+
     def init(self, problem: InverseProblem, x: Tensor, warm: ConvexState | None = None) -> ConvexState:
         """Start at x, or at the duals of the state ``warm`` of another alpha."""
         x = problem.feasible(x)
-        if warm is not None:
-            convex = self._composite(problem, warm, problem.variable.linearise(x)[1])
-            inner = self.inner.init(convex, x, warm.duals, warm.primal_weight)
-            return replace(warm, inner=inner, residual=problem.residual(inner.x))
         value, derivative = problem.variable.linearise(x)
+        if warm is not None:
+            # The offset of a state that comes from fewer digits has only these.
+            warm = replace(warm, offset=value - derivative(x))
+            inner = self.inner.init(self._composite(problem, warm, derivative), x, warm.duals, warm.primal_weight)
+            return replace(warm, inner=inner, residual=problem.residual(inner.x))
         size = norm_bound(derivative, x)
         scale = data_scale(problem, value, size, x)
         convex = composite(problem, x, Term(problem.term, derivative, size, value - derivative(x)), scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -45,7 +45,8 @@ class Solution(Generic[S]):
 @dataclass(frozen=True)
 class Loop(Generic[S]):
     """Where ``solve`` stands after ``number`` steps: the samples ``index`` still in the batch, which of them are ``running``,
-    their state, and how the others ended. Enough to go on as if nothing had happened.
+    their state, and how the others ended. Enough to go on as if nothing had happened. The state of a sample that is not
+    running is the one it ended with; ``final`` has the states of those that left the batch.
     """
 
     number: int
@@ -79,6 +80,7 @@ def solve(
     max_steps: int,
     on_step: Callable[[int, Tensor, S], None] | None = None,
     on_loop: Callable[[Loop[S]], None] | None = None,
+    look_every: int | None = None,
 ) -> Solution[S]:
     """Step until ``stop(state)`` holds, sample by sample.
 
@@ -87,42 +89,75 @@ def solve(
     finite state and status DIVERGED; one whose objective is so at the start ends there, with INFINITE_START.
     ``on_step(step, samples, state)`` sees the samples that are still running, ``on_loop`` all that is needed to go on: given
     as ``state``, it does.
+
+    Which samples are done is decided where the tensors are; the host looks every ``look_every`` steps, and an accelerator need
+    not wait for it in between. No answer depends on that. By default the host looks at every step, of work on an accelerator as
+    seldom as the solver's own ``look_every`` says. ``on_step`` and ``on_loop`` are called when it looks.
     """
     loop = state if isinstance(state, Loop) else _begun(state)
-    state, final, index, running, codes, steps = loop.state, loop.final, loop.index, loop.running, loop.codes, loop.steps
-    if len(index) < len(codes):
-        problem = problem.select(index)
-    for step in range(loop.number, max_steps + 1):
-        codes_now = torch.full_like(codes[index], RUNNING)
-        codes_now[state.stalled] = STALLED
-        codes_now[stop(state)] = CONVERGED
-        if step == 0:
-            codes_now[~torch.isfinite(state.objective)] = INFINITE_START
-        finished = running & (codes_now != RUNNING)
-        last = step == max_steps
-        if (leaving := running if last else finished).any():
-            final = scatter(final, index[leaving], select(state, leaving.nonzero().flatten()))
-            codes[index[leaving]] = codes_now[leaving]
-            steps[index[leaving]] = step
-            running = running & ~leaving
-        if last or not running.any():
-            break
-        if hasattr(problem, "select") and running.sum() <= running.numel() // 2:
-            keep = running.nonzero().flatten()
-            problem, state, index, running = problem.select(keep), select(state, keep), index[keep], running[keep]
-        previous, state = state, solver.step(problem, state)
-        lost = running & ~torch.isfinite(state.objective)
-        if lost.any():
-            state = choose(lost, previous, state)
-            final = scatter(final, index[lost], select(previous, lost.nonzero().flatten()))
-            codes[index[lost]] = DIVERGED
-            steps[index[lost]] = step + 1
-            running = running & ~lost
-        if on_step is not None:
-            on_step(step + 1, index[running], select(state, running.nonzero().flatten()))
-        if on_loop is not None:
-            on_loop(Loop(step + 1, state, index, running, final, codes, steps))
-    return Solution(final, codes, steps)
+    every = _looks(solver, loop.index) if look_every is None else look_every
+    if len(loop.index) < len(loop.codes):
+        problem = problem.select(loop.index)
+    unseen: list[Loop[S]] = []
+    while True:
+        looking = loop.number % every == 0 or loop.number == max_steps
+        if looking and unseen:
+            if on_step is not None:
+                for each in unseen:
+                    on_step(each.number, each.index[each.running], select(each.state, each.running.nonzero().flatten()))
+            if on_loop is not None:
+                on_loop(loop)
+            unseen = []
+        loop = _judged(loop, stop, max_steps)
+        if looking:
+            if not loop.running.any():
+                break
+            if hasattr(problem, "select") and loop.running.sum() <= loop.running.numel() // 2:
+                keep = loop.running.nonzero().flatten()
+                problem, loop = problem.select(keep), _without_finished(loop, keep)
+        loop = _advanced(loop, solver.step(problem, loop.state))
+        unseen.append(loop)
+    return Solution(scatter(loop.final, loop.index, loop.state), loop.codes, loop.steps)
+
+
+def _looks(solver: object, like: Tensor) -> int:
+    return 1 if like.device.type == "cpu" else getattr(solver, "look_every", 1)
+
+
+def _judged(loop: Loop[S], stop: Callable[[S], Tensor], max_steps: int) -> Loop[S]:
+    """With the samples out that have converged or stalled, all of them at the last step."""
+    codes = torch.where(loop.state.stalled, STALLED, RUNNING)
+    codes = torch.where(stop(loop.state), CONVERGED, codes)
+    if loop.number == 0:
+        codes = torch.where(torch.isfinite(loop.state.objective), codes, INFINITE_START)
+    return _ended(loop, loop.running & ((codes != RUNNING) | (loop.number == max_steps)), codes)
+
+
+def _advanced(loop: Loop[S], new: S) -> Loop[S]:
+    """One step further; a sample whose objective is lost stays where it was, as do those that are done."""
+    lost = loop.running & ~torch.isfinite(new.objective)
+    state = choose(loop.running & ~lost, new, loop.state)
+    return _ended(replace(loop, number=loop.number + 1, state=state), lost, torch.full_like(loop.index, DIVERGED))
+
+
+def _ended(loop: Loop[S], leaving: Tensor, codes: Tensor) -> Loop[S]:
+    """The samples ``leaving`` end here, with these codes."""
+    return replace(
+        loop,
+        running=loop.running & ~leaving,
+        codes=loop.codes.index_copy(0, loop.index, torch.where(leaving, codes, loop.codes[loop.index])),
+        steps=loop.steps.index_copy(0, loop.index, torch.where(leaving, loop.number, loop.steps[loop.index])),
+    )
+
+
+def _without_finished(loop: Loop[S], keep: Tensor) -> Loop[S]:
+    return replace(
+        loop,
+        state=select(loop.state, keep),
+        index=loop.index[keep],
+        running=loop.running[keep],
+        final=scatter(loop.final, loop.index, loop.state),
+    )
 
 
 def _begun(state: S) -> Loop[S]:

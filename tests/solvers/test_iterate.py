@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import netinverse as ni
+from netinverse.fidelities.squared import SquaredTerm
+from netinverse.operators.linear import Identity
+from netinverse.problems import CompositeProblem, Term
+from netinverse.prox import Scaled
 from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
+from netinverse.solvers.primal_dual import PrimalDual
 from netinverse.solvers.status import Status
 
 F64 = torch.float64
@@ -67,6 +75,20 @@ class Descent:
 CENTRES = torch.tensor([[1.0], [64.0], [0.0], [1024.0], [8.0]], dtype=F64)
 
 
+class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what makes the host wait for the device that holds the tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        masked = func.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
+        reads = func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal)
+        self.count += reads or (masked and any(i is not None and i.dtype is torch.bool for i in args[1]))
+        return func(*args, **(kwargs or {}))
+
+
 @dataclass(frozen=True)
 class Run(Solution[State]):
     """A solution, the batch sizes of its steps, and what ``on_step`` saw: step, samples, x."""
@@ -75,7 +97,13 @@ class Run(Solution[State]):
     seen: list[tuple[int, list[int], list[float]]]
 
 
-def run(centres: Tensor = CENTRES, solver: Descent = Descent(), max_steps: int = 60, whole: bool = False) -> Run:
+def run(
+    centres: Tensor = CENTRES,
+    solver: Descent = Descent(),
+    max_steps: int = 60,
+    whole: bool = False,
+    look_every: int | None = None,
+) -> Run:
     problem = Whole(centres, []) if whole else Quadratics(centres, [])
     start = solver.init(problem, torch.zeros_like(centres))
     seen: list[tuple[int, list[int], list[float]]] = []
@@ -83,7 +111,15 @@ def run(centres: Tensor = CENTRES, solver: Descent = Descent(), max_steps: int =
     def note(step: int, samples: Tensor, state: State) -> None:
         seen.append((step, samples.tolist(), state.x.flatten().tolist()))
 
-    found = solve(solver, problem, start, stop=lambda s: s.objective <= 0.5, max_steps=max_steps, on_step=note)
+    found = solve(
+        solver,
+        problem,
+        start,
+        stop=lambda s: s.objective <= 0.5,
+        max_steps=max_steps,
+        on_step=note,
+        look_every=look_every,
+    )
     return Run(found.state, found.codes, found.steps, problem.sizes, seen)
 
 
@@ -196,3 +232,55 @@ def test_a_start_that_is_not_finite_ends_there_and_no_other_sample_does(whole: b
     assert [found.status[i] for i in (1, 4)] == [Status.INFINITE_START] * 2 and found.steps[[1, 4]].tolist() == [0, 0]
     assert found.state.x[[1, 4]].tolist() == [[0.0], [0.0]]
     assert all(found.status[i] is Status.CONVERGED and found.steps[i] == EXPECTED[i] for i in (0, 2, 3))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("solver", [Descent(), Descent(poison=100.0), Descent(wall=30.0)])
+@pytest.mark.parametrize("max_steps", [0, 4, 60])
+def test_how_seldom_the_host_looks_changes_no_answer(whole: bool, solver: Descent, max_steps: int) -> None:
+    often = run(solver=solver, max_steps=max_steps, whole=whole)
+    for look_every in (3, 10):
+        seldom = run(solver=solver, max_steps=max_steps, whole=whole, look_every=look_every)
+        assert torch.equal(seldom.state.x, often.state.x) and torch.equal(seldom.state.objective, often.state.objective)
+        assert torch.equal(seldom.codes, often.codes) and torch.equal(seldom.steps, often.steps)
+        assert [each for each in seldom.seen if each[1]] == often.seen
+
+
+def test_the_loop_goes_on_from_any_look() -> None:
+    problem, solver = Quadratics(CENTRES, []), Descent()
+    loops: list[Any] = []
+    start = solver.init(problem, torch.zeros_like(CENTRES))
+
+    def stop(state: State) -> Tensor:
+        return state.objective <= 0.5
+
+    whole = solve(solver, problem, start, stop=stop, max_steps=60, look_every=3, on_loop=loops.append)
+    assert [loop.number for loop in loops] == [3, 6, 9, 12]
+    for loop in loops:
+        resumed = solve(solver, problem, loop, stop=stop, max_steps=60, look_every=3)
+        assert torch.equal(resumed.state.x, whole.state.x) and torch.equal(resumed.steps, whole.steps)
+
+
+def test_between_two_looks_a_step_of_the_primal_dual_method_reads_nothing_on_the_host() -> None:
+    """min 1/2||x - b||^2 + 0.1 TV(x): what a device with a queue of its own would have to wait for is counted on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    b = torch.rand(3, 1, 6, 6, generator=generator, dtype=F64)
+    regulariser, ones = ni.TotalVariation(), torch.ones(3, dtype=F64)
+    terms = (
+        Term(SquaredTerm(b), Identity(), ones),
+        Term(
+            Scaled(regulariser.function, 0.1 * ones),
+            regulariser.transform((1, 6, 6)),
+            ones * regulariser.transform_norm((1, 6, 6)),
+        ),
+    )
+    solver = PrimalDual()
+    problem = CompositeProblem(terms, ni.Box(0, 1))
+    reads = {}
+    for look_every in (1, 5):
+        start = solver.init(problem, b)
+        with HostReads() as counter:
+            solve(solver, problem, start, stop=lambda s: s.stalled, max_steps=20, look_every=look_every)
+        reads[look_every] = counter.count
+    assert reads[5] == 5  # at the start and after every fifth step, whether anything still runs
+    assert reads[1] == 21
