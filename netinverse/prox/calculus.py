@@ -54,7 +54,13 @@ class Scaled:
         return torch.where(per_sample(off.to(x.dtype), x) > 0, x, self.function.prox(x, steps))
 
     def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
-        """prox_{step (w f)^*}(p) = w prox_{(step/w) f^*}(p/w); zero where w = 0: the conjugate is then finite at 0 alone."""
+        """prox_{step (w f)^*}(p) = w prox_{(step/w) f^*}(p/w); zero where w = 0: the conjugate is then finite at 0 alone.
+
+        For a norm f that is the projection onto its dual ball, blown up by w, which it offers as ``onto_ball``.
+        """
+        onto_ball: Callable[[Tensor, Step], Tensor] | None = getattr(self.function, "onto_ball", None)
+        if onto_ball is not None:
+            return onto_ball(p, self._weight(p))
         off, weight = self._positive(p)
         broad = per_sample(torch.where(off, torch.zeros_like(weight), weight), p)
         steps = torch.as_tensor(step, dtype=p.dtype, device=p.device) / weight

@@ -134,6 +134,11 @@ class L1(Separable):
         """The projection onto the box |p| <= weight, whatever the step."""
         return p.clamp(-self.weight, self.weight)
 
+    def onto_ball(self, p: Tensor, scale: Step) -> Tensor:
+        """The projection onto |p| <= scale * weight, the domain of the conjugate of scale times this function."""
+        radius = self.weight * per_sample(scale, p)
+        return torch.clamp(p, -radius, radius)
+
     def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
         return torch.where(x == 0, p.clamp(-self.weight, self.weight), self.weight * x.sign())
 
@@ -182,6 +187,12 @@ class GroupL21:
     def conjugate_prox(self, p: Tensor, step: Step = 1.0) -> Tensor:
         """The projection onto the ball ||p_group|| <= weight, whatever the step."""
         return p * group_squares(p, self.axis).mul_(self.weight**-2).clamp_(min=1).rsqrt_()
+
+    def onto_ball(self, p: Tensor, scale: Step) -> Tensor:
+        """The projection onto ||p_group|| <= scale * weight, the domain of the conjugate of scale times this function."""
+        radius = self.weight * per_sample(scale, p)
+        longest = torch.maximum(group_squares(p, self.axis), radius.square().clamp(min=torch.finfo(p.dtype).tiny))
+        return p * (radius / longest.sqrt_())
 
     def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
         norms = self._norms(x)

@@ -97,6 +97,8 @@ class Separable(ABC):
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest point of the closure of the domain."""
+        if isinstance(self.lower, float) and isinstance(self.upper, float):
+            return x.clamp(self.lower, self.upper)
         lower, upper = self.bounds(x)
         return torch.minimum(torch.maximum(x, lower), upper)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -56,6 +57,8 @@ class PrimalDual:
     """
 
     iterations_per_step: int = 25
+    look_every: ClassVar[int] = 4
+    """No step reads anything on the host: on an accelerator the loop may look at several of them at once."""
 
     def init(
         self,
@@ -129,19 +132,22 @@ class PrimalDual:
         terms, n = problem.terms, self.iterations_per_step
         size = 0.99 / len(terms) ** 0.5
         primal_step = per_sample(size / primal_weight, start.x)
-        steps = tuple(size * primal_weight / t.norm**2 for t in terms)
         x, duals = start.x, start.duals
+        steps = tuple(size * primal_weight / t.norm**2 for t in terms)
+        broad = tuple(per_sample(s, q) for s, q in zip(steps, duals, strict=True))
         images = tuple(t.image(x) for t in terms)
         mean_x, mean_duals = torch.zeros_like(x), tuple(torch.zeros_like(q) for q in duals)
         for _ in range(n):
-            x = problem.feasible(x - primal_step * pull_back(problem, duals))
+            x = problem.feasible(torch.addcmul(x, primal_step, pull_back(problem, duals), value=-1))
             old_images, images = images, tuple(t.image(x) for t in terms)
             duals = tuple(
-                prox_conjugate(t.function, q + per_sample(s, q) * t.shifted(2 * new - old), s)
-                for t, q, s, new, old in zip(terms, duals, steps, images, old_images, strict=True)
+                prox_conjugate(t.function, torch.addcmul(q, b, t.shifted(torch.lerp(old, new, 2.0))), s)
+                for t, q, s, b, new, old in zip(terms, duals, steps, broad, images, old_images, strict=True)
             )
-            mean_x = mean_x.add(x, alpha=1 / n)
-            mean_duals = tuple(m.add(q, alpha=1 / n) for m, q in zip(mean_duals, duals, strict=True))
+            # Sums of this step's own, and the only ones that are written to.
+            mean_x.add_(x, alpha=1 / n)
+            for mean, q in zip(mean_duals, duals, strict=True):
+                mean.add_(q, alpha=1 / n)
         return Point(x, duals), Point(mean_x, mean_duals)
 
     def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> Tensor:
