@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import tempfile
@@ -18,6 +19,9 @@ UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError
 """What reading a file that is damaged, cut or something else may raise."""
 
 
+UNFINISHED = ".part"
+
+
 def write_archive(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], *, compressed: bool = True) -> None:
     """Write beside the file and move it there, so that an interruption leaves the old file or the new one."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
@@ -26,7 +30,7 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
         arrays[name], dtypes[name] = _to_numpy(tensor)
     text = json.dumps({**meta, "dtypes": dtypes})
     arrays["meta"] = np.frombuffer(text.encode(), dtype=np.uint8)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as stream:
             (np.savez_compressed if compressed else np.savez)(stream, allow_pickle=False, **arrays)
@@ -37,6 +41,12 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what writers of this file that were killed in the middle have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
+        left.unlink(missing_ok=True)
 
 
 def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -34,11 +34,13 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int | Integral) and value is not True and int(value) > 0
 
 
-def check_settings(tolerance: object, max_steps: object, seed: object) -> None:
+def check_settings(tolerance: object, max_steps: object, seed: object, memory_budget: object = None) -> None:
     require_number("invert", "tolerance", tolerance, "The default is 1e-6.")
     if max_steps is not None:
         require_whole("invert", "max_steps", max_steps, 1, "Leave it out for the default of the method.")
     require_whole("invert", "seed", seed, 0, "The default is 0.")
+    if memory_budget is not None:
+        require_number("invert", "memory_budget", memory_budget, "It is in bytes; leave it out for no limit.")
 
 
 def check_objects(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 from netinverse.arguments import check_constraint, check_objects, check_settings, shape_of
 from netinverse.checkpoints import Checkpoint
 from netinverse.checks import per_sample_values, require_finite, require_floating, require_shape
-from netinverse.diagnostics.certificates import Certificate
+from netinverse.chunks import chunks_of, run_in_chunks
 from netinverse.fidelities import Fidelity, default_fidelity
 from netinverse.fingerprint import fingerprint
-from netinverse.methods import Method, MethodResult, Step, Try, Variational
+from netinverse.methods import Method, Variational
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network
-from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule, RuleProblem
+from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule
 from netinverse.priors import DenoiserPrior, SynthesisRegulariser
 from netinverse.problems import InverseProblem
 from netinverse.progress import bar
@@ -26,10 +27,8 @@ from netinverse.projection import Projection
 from netinverse.protocols import ProximalFunction
 from netinverse.reconstruction import Reconstruction
 from netinverse.regularisers import HuberTotalVariation, Regulariser, Tikhonov, TotalVariation, WaveletSparsity
-from netinverse.sensitivity import is_constant, judged
-from netinverse.solvers.status import Status
-from netinverse.starting import default_start, first_weight
-from netinverse.tensors import norm
+from netinverse.solving import Inversion
+from netinverse.starting import default_start
 from netinverse.unknowns import Unknowns
 
 WITHOUT_NOISE_LEVEL = (
@@ -57,6 +56,7 @@ def invert(
     progress: bool = False,
     checkpoint: str | PathLike[str] | None = None,
     seed: int = 0,
+    memory_budget: float | None = None,
 ) -> Reconstruction:
     """x_alpha in argmin fidelity(F(x), y^delta) + alpha R(x) over the constraint, alpha from the rule; sample by sample.
 
@@ -66,6 +66,8 @@ def invert(
     tolerance: relative, certificate value over objective. max_steps: of the solver, at the chosen alpha.
     checkpoint: a file to keep the work in, every few seconds. Called again with the same arguments, an interrupted ``invert``
     goes on from there, to the answer it would have had, bit for bit on the same machine. A file of another solve is refused.
+    memory_budget: bytes for the tensors of the work; the batch is then worked off in chunks that fit, to the same answers up to
+    rounding. What is held anyway (the data, the answers, their history) comes on top, and so does what operators take inside.
     start: (batch, *input_shape); by default the middle of the box with a little texture from ``seed``, zero without a box.
 
     The arithmetic is float64 whatever the dtype of the data: an ill-posed problem amplifies rounding, and a sample's result is
@@ -75,7 +77,7 @@ def invert(
     Raises ValueError, TypeError or FileNotFoundError on bad input, before anything is computed.
     """
     began = time.perf_counter()
-    check_settings(tolerance, max_steps, seed)
+    check_settings(tolerance, max_steps, seed, memory_budget)
     check_objects(regulariser, rule, method, fidelity)
     if isinstance(regulariser, SynthesisRegulariser):
         shape = regulariser.input_shape(start) if input_shape is None else input_shape
@@ -96,6 +98,7 @@ def invert(
             progress=progress,
             checkpoint=checkpoint,
             seed=seed,
+            memory_budget=memory_budget,
         )
         return unknowns.back(found)
     require_finite("invert", "data", require_floating("invert", "data", data))
@@ -129,32 +132,19 @@ def invert(
     method = Variational() if method is None else method
     kept = None
     if checkpoint is not None:
-        settings = fingerprint(regulariser, constraint, rule, method, fidelity, tolerance, max_steps, seed)
+        settings = fingerprint(regulariser, constraint, rule, method, fidelity, tolerance, max_steps, seed, memory_budget)
         decisive = {"network": fingerprint(lifted), "data": fingerprint(data, given, x), "settings": settings}
         kept = Checkpoint(Path(checkpoint), decisive)
-    constant = is_constant(working, problem, x, seed)
-    problem = problem.at(first_weight(problem, x))
-    rule_problem = RuleProblem(left, norm(projected), problem.alpha, given, problem.affine)
-    if bool(constant.all()):
-        result = _unmoved(problem, x)
-    else:
-        with bar(progress, len(x), "inverting") as on_try:
-            result = method.run(
-                working,
-                problem,
-                x,
-                rule,
-                rule_problem,
-                tolerance=tolerance,
-                max_steps=max_steps,
-                on_try=on_try,
-                checkpoint=kept,
-            )
-        result = judged(result, problem, x, constant, projection.contradicted, seed)
+    inversion = Inversion(
+        working, problem, x, left, given, projection.contradicted, rule, method, tolerance, max_steps, seed, data.dtype
+    )
+    chunks = chunks_of(inversion, memory_budget)
+    with bar(progress, len(x), "inverting") as on_try:
+        result = run_in_chunks(inversion, chunks, on_try, kept)
     message = _message(regulariser, fidelity, rule, projection, tuple(x.shape[1:]))
     if isinstance(regulariser, DenoiserPrior):
-        message += f" {regulariser.averagedness(result.x, seed).verdict}"
-    return _reconstruction(result, problem, data, left, given, message, time.perf_counter() - began)
+        message += f" {regulariser.averagedness(result.x.double(), seed).verdict}"
+    return replace(result, message=message, seconds=time.perf_counter() - began)
 
 
 def lifted_network(
@@ -242,23 +232,6 @@ def _is_affine(network: LiftedNetwork, fidelity: Fidelity) -> bool:
     return len(nonlinear) <= (1 if last_is_kept else 0)
 
 
-def _unmoved(problem: InverseProblem, x: Tensor) -> MethodResult:
-    """The start, for a network that does not react to its input."""
-    nothing = torch.full_like(problem.alpha, torch.nan)
-    return MethodResult(
-        x=x,
-        alpha=nothing,
-        objective=nothing,
-        status=(Status.CONSTANT_NETWORK,) * len(x),
-        certificate=Certificate("none", nothing, "nothing was solved"),
-        steps=torch.zeros_like(nothing, dtype=torch.long),
-        subgradient=None,
-        continuation={},
-        tried=(),
-        history=(),
-    )
-
-
 def _message(
     regulariser: Regulariser, fidelity: Fidelity, rule: ParameterRule, projection: Projection, shape: tuple[int, ...]
 ) -> str:
@@ -269,52 +242,3 @@ def _message(
             f" along {shape[1]} entries of {shape[0]} channels (an image of one channel has shape (1, {shape[0]}, {shape[1]}))"
         )
     return f"regulariser: {name}; fidelity: {type(fidelity).__name__}; rule: {rule}.{projection.describe()}"
-
-
-def _reconstruction(
-    result: MethodResult,
-    problem: InverseProblem,
-    data: Tensor,
-    left: Tensor | None,
-    given: Tensor | None,
-    message: str,
-    seconds: float,
-) -> Reconstruction:
-    """The answer in the dtype of the data; numbers about it stay float64."""
-    with torch.no_grad():
-        fidelity_value = problem.term(problem.variable(result.x))
-        residual = problem.residual(result.x)
-    tried = {name: _column(result.tried, name) for name in ("samples", "alpha", "residual", "objective")}
-    names = ("samples", "alpha", "objective", "residual", "optimality")
-    history = {name: _column(result.history, name) for name in names}
-    lengths = [len(step.samples) for step in result.history]
-    history["step"] = torch.tensor([step.number for step in result.history], dtype=torch.long).repeat_interleave(
-        torch.tensor(lengths, dtype=torch.long)
-    )
-    history["seconds"] = torch.tensor([step.seconds for step in result.history], dtype=torch.float64).repeat_interleave(
-        torch.tensor(lengths, dtype=torch.long)
-    )
-    for table in (tried, history):
-        table["sample"] = table.pop("samples")
-    return Reconstruction(
-        x=result.x.to(data.dtype),
-        alpha=result.alpha,
-        status=result.status,
-        residual=residual,
-        fidelity_value=fidelity_value,
-        steps=result.steps,
-        certificate=result.certificate,
-        data=problem.data.to(data.dtype),
-        message=message,
-        seconds=seconds,
-        subgradient=None if result.subgradient is None else result.subgradient.to(data.dtype),
-        noise_level=left,
-        given_noise_level=given,
-        tried_columns=tried,
-        history_columns=history,
-        continuation=result.continuation,
-    )
-
-
-def _column(rows: tuple[Try, ...] | tuple[Step, ...], name: str) -> Tensor:
-    return torch.cat([getattr(row, name) for row in rows]) if rows else torch.zeros(0, dtype=torch.float64)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = "netinverse reconstruction 1"
-_TENSORS = (
+PER_SAMPLE = (
     *("x", "alpha", "residual", "fidelity_value", "steps", "subgradient", "noise_level", "given_noise_level", "data", "latent"),
 )
+"""The tensors with the batch first; some may be None."""
 _TABLES = ("tried_columns", "history_columns", "continuation")
 
 
@@ -115,15 +116,8 @@ class Reconstruction:
             raise FileNotFoundError(
                 f"Reconstruction.save: the folder of {os.fspath(path)!r} does not exist, so nothing was written. Make it first."
             )
-        meta = {
-            "format": FORMAT,
-            "status": [s.name for s in self.status],
-            "kind": self.certificate.kind,
-            "meaning": self.certificate.meaning,
-            "message": self.message,
-            "seconds": self.seconds,
-        }
-        write_archive(target, self._tensors(), meta)
+        tensors, meta = self.archive()
+        write_archive(target, tensors, {"format": FORMAT, **meta})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Reconstruction:
@@ -134,25 +128,38 @@ class Reconstruction:
             tensors, meta = read_archive(Path(path))
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']!r}")
-            parts = {t: {n.split("/", 1)[1]: v for n, v in tensors.items() if n.startswith(f"{t}/")} for t in _TABLES}
-            return cls(
-                status=tuple(Status[s] for s in meta["status"]),
-                certificate=Certificate(meta["kind"], tensors["certificate"], meta["meaning"]),
-                message=meta["message"],
-                seconds=meta["seconds"],
-                **{name: tensors.get(name) for name in _TENSORS},  # type: ignore[arg-type]
-                **parts,  # type: ignore[arg-type]
-            )
+            return cls.of_archive(tensors, meta)
         except UNREADABLE as error:
             raise ValueError(
                 f"Reconstruction.load: {os.fspath(path)!r} is no complete file of Reconstruction.save ({error}). "
                 f"Save the result again; a network (.pt2) or an array (.npy) is not a result."
             ) from error
 
-    def _tensors(self) -> dict[str, Tensor]:
-        named = {name: getattr(self, name) for name in _TENSORS if getattr(self, name) is not None}
+    def archive(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is in it, as named tensors and what JSON holds."""
+        named = {name: getattr(self, name) for name in PER_SAMPLE if getattr(self, name) is not None}
         tables = {f"{t}/{name}": v for t in _TABLES for name, v in getattr(self, t).items()}
-        return {**named, "certificate": self.certificate.value, **tables}
+        meta = {
+            "status": [s.name for s in self.status],
+            "kind": self.certificate.kind,
+            "meaning": self.certificate.meaning,
+            "message": self.message,
+            "seconds": self.seconds,
+        }
+        return {**named, "certificate": self.certificate.value, **tables}, meta
+
+    @classmethod
+    def of_archive(cls, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Reconstruction:
+        """What ``archive`` took apart."""
+        parts = {t: {n.split("/", 1)[1]: v for n, v in tensors.items() if n.startswith(f"{t}/")} for t in _TABLES}
+        return cls(
+            status=tuple(Status[s] for s in meta["status"]),
+            certificate=Certificate(meta["kind"], tensors["certificate"], meta["meaning"]),
+            message=meta["message"],
+            seconds=meta["seconds"],
+            **{name: tensors.get(name) for name in PER_SAMPLE},  # type: ignore[arg-type]
+            **parts,  # type: ignore[arg-type]
+        )
 
     def plot(self, truth: Tensor | None = None) -> Figure:
         """The reconstructions, beside the truth and with their PSNR where it is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -191,6 +192,38 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_solve(tmp_path: Path, monk
     with pytest.warns(CheckpointWarning, match="could not be written.*No space left") as caught:
         result = solve(tmp_path / "work.npz")
     assert result.converged and len(caught) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_writing_leaves_the_checkpoint_before(written: Path) -> None:
+    """The limit is the system's own: the write fails in the middle of the file, with some of it on the disk."""
+    resource = pytest.importorskip("resource")
+    before = written.read_bytes()
+    kept = Checkpoint(written, problem={"name": "value"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        with pytest.warns(CheckpointWarning, match=r"could not be written.*an earlier checkpoint is still there"):
+            kept.save({"x": torch.zeros(10_000, dtype=F64)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert written.read_bytes() == before and list(written.parent.iterdir()) == [written]
+
+
+def test_what_a_killed_writer_left_is_cleared_away(written: Path) -> None:
+    left = written.with_name(f".{written.name}.abc123.part")
+    other = written.with_name(".other.npz.abc123.part")
+    for path in (left, other):
+        path.write_bytes(b"half of it")
+    Checkpoint(written, problem={}).save({"x": torch.zeros(3)})
+    assert sorted(written.parent.iterdir()) == [other, written]
+
+
+def test_a_folder_in_its_place_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "work.npz").mkdir()
+    with pytest.raises(ValueError, match="no checkpoint that can be resumed"):
+        solve(tmp_path / "work.npz")
 
 
 def test_fingerprints_tell_values_apart_and_nothing_else() -> None:

@@ -36,6 +36,10 @@ class Rule(ABC):
     @abstractmethod
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick: ...
 
+    def select(self, index: Tensor, batch: int) -> Rule:
+        """The rule for the samples ``index`` of ``batch``; another one only where a rule holds something for each sample."""
+        return self
+
     def __or__(self, other: Rule) -> FirstMet:
         return FirstMet(self, other)
 
@@ -64,6 +68,9 @@ class FirstMet(Rule):
     @property
     def reads_to(self) -> float:
         return min(self.first.reads_to, self.second.reads_to)
+
+    def select(self, index: Tensor, batch: int) -> Rule:
+        return FirstMet(self.first.select(index, batch), self.second.select(index, batch))
 
     def __str__(self) -> str:
         return f"{self.first} | {self.second}"
@@ -104,6 +111,9 @@ class Heavier(Rule):
     @property
     def reads_to(self) -> float:
         return min(self.first.reads_to, self.second.reads_to)
+
+    def select(self, index: Tensor, batch: int) -> Rule:
+        return Heavier(self.first.select(index, batch), self.second.select(index, batch))
 
     def __str__(self) -> str:
         return f"{_in_brackets(self.first)} & {_in_brackets(self.second)}"

@@ -40,6 +40,11 @@ class Fixed(Rule):
     def reads_to(self) -> float:
         return 0.0
 
+    def select(self, index: Tensor, batch: int) -> Fixed:
+        if not isinstance(self.alpha, Tensor):
+            return self
+        return Fixed(per_sample_values("Fixed", "alpha", self.alpha, index.new_zeros(batch, dtype=torch.float64))[index])
+
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         alpha = per_sample_values("Fixed", "alpha", self.alpha, problem.start, positive=True)
         # The way down from a heavy weight is short and lands nearer a good minimiser than a cold start.
