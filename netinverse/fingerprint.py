@@ -37,7 +37,7 @@ def _add(digest: Any, value: object) -> None:
         for name in sorted(value, key=str):
             digest.update(str(name).encode())
             _add(digest, value[name])
-    elif isinstance(value, str | bytes | int | float | bool | None):
+    elif isinstance(value, str | bytes | int | float | bool | torch.dtype | None):
         digest.update(repr(value).encode())
     elif isinstance(value, Sequence):
         for part in value:

@@ -16,7 +16,7 @@ from netinverse.methods.method import Step, Try
 from netinverse.parameter_choice.rule import Solved
 from netinverse.protocols import SolverState
 from netinverse.solvers.iterate import Loop, relative_optimality, solve
-from netinverse.tensors import scatter, select
+from netinverse.tensors import astype, scatter, select
 
 
 class WeightedProblem(Protocol):
@@ -61,6 +61,7 @@ class Path(Generic[S]):
     The only object of a method that changes; it lives as long as one ``run``. ``alpha`` and ``codes`` are
     those of each sample's last solve, ``steps`` those of all its solves; before the first one, ``alpha`` is any weight.
     ``read(state, alpha)`` gives x, R(x) and p in dR(x). With a ``checkpoint`` it goes on where an interrupted one was.
+    The work has the dtype of ``alpha``; what a rule sees of it is float64.
     """
 
     problem: WeightedProblem
@@ -99,7 +100,8 @@ class Path(Generic[S]):
 
         Begun at the last solutions with their duals, or afresh at ``start``.
         """
-        residual, objective = self._memory.answer(lambda: self._solve(alpha, samples, self.final if final else self.quick, start))
+        how = self.final if final else self.quick
+        residual, objective = self._memory.answer(lambda: self._solve(alpha.to(self.alpha.dtype), samples, how, start))
         self.tried.append(Try(samples, alpha, residual, objective))
         if self.on_try is not None:
             self.on_try(self.tried[-1])
@@ -109,19 +111,24 @@ class Path(Generic[S]):
         """The last solutions of ``samples``."""
 
         def read() -> tuple[Tensor, ...]:
-            found = self.read(select(self.state, samples), self.alpha[samples])
+            found = astype(self.read(select(self.state, samples), self.alpha[samples]), torch.float64)
             return found.x, found.penalty, found.subgradient
 
         return Solved(*self._memory.answer(read))
+
+    def go_on(self, problem: WeightedProblem, final: Accuracy[S], alpha: Tensor) -> None:
+        """All samples once more, for ``problem`` in the dtype of ``alpha``, from the solutions with their duals as they are."""
+        self.problem, self.final = problem, final
+        self._state, self.alpha = astype(self.state, alpha.dtype), self.alpha.to(alpha.dtype)
+        self(alpha, torch.arange(len(alpha), device=alpha.device), final=True)
 
     def _solve(self, alpha: Tensor, samples: Tensor, how: Accuracy[S], start: Tensor | None) -> tuple[Tensor, Tensor]:
         problem = self.problem.select(samples).at(alpha)
 
         def record(number: int, index: Tensor, state: S) -> None:
             seconds = time.perf_counter() - self.started
-            self.history.append(
-                Step(samples[index], alpha[index], number, state.objective, state.optimality, state.residual, seconds)
-            )
+            values = astype((alpha[index], state.objective, state.optimality, state.residual), torch.float64)
+            self.history.append(Step(samples[index], values[0], number, *values[1:], seconds))
 
         found = solve(
             how.solver,
@@ -135,7 +142,7 @@ class Path(Generic[S]):
         self._state = scatter(self.state, samples, found.state)
         self.codes = self.codes.index_copy(0, samples, found.codes)
         self.steps = self.steps.index_add(0, samples, found.steps)
-        return found.state.residual, found.state.objective
+        return found.state.residual.double(), found.state.objective.double()
 
     def _begun(
         self, problem: WeightedProblem, alpha: Tensor, samples: Tensor, how: Accuracy[S], start: Tensor | None

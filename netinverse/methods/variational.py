@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from netinverse.checkpoints import Checkpoint
@@ -23,6 +24,9 @@ from netinverse.solvers.iterate import status_of
 from netinverse.solvers.status import Status
 from netinverse.tensors import per_sample
 
+NARROW_REACH = 1e-3
+"""The relative tolerance to which float32 solves: codes of digits at 1e-4 take it half as many steps again as float64."""
+
 
 @dataclass(frozen=True)
 class Variational:
@@ -33,12 +37,22 @@ class Variational:
     Gauss-Newton and the certificate a stationarity residual (local). "lifted" minimises the lifted energy over the input and the
     activations by block descent, which never differentiates an activation; its certificate is a stationarity residual of that
     energy.
+
+    precision: torch.float32 searches in half the memory, and faster where the arithmetic counts: the weight is found with it, and
+    the solution there as far as it carries (``NARROW_REACH``). From there the work goes on in float64 to the tolerance, so that
+    residual, objective and certificate are those of float64. Layers that are factorised stay in float64 altogether.
     """
 
     formulation: str = "auto"
+    precision: torch.dtype = torch.float64
 
     def __post_init__(self) -> None:
         require_formulation("Variational", self.formulation)
+        if self.precision not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"Variational: precision is {self.precision!r}, but must be torch.float32 or torch.float64: with fewer digits "
+                f"the search is lost in rounding. The default is torch.float64."
+            )
 
     def run(
         self,
@@ -53,14 +67,22 @@ class Variational:
         on_try: Callable[[Try], None] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> MethodResult:
-        form = (_lifted if self.formulation == "lifted" else _reduced)(network, problem, start, tolerance, max_steps)
+        build = _lifted if self.formulation == "lifted" else _reduced
+        form = searched = build(network, problem, start, tolerance, max_steps)
+        if self.precision is not torch.float64 and not form.factorised:
+            narrow = network.astype(self.precision)
+            start = start.to(self.precision)
+            searched = build(narrow, problem.on(narrow), start, max(tolerance, NARROW_REACH), max_steps)
         adjoint = problem.regulariser.transform(tuple(start.shape[1:])).adjoint
 
         def solved(state: Any, alpha: Tensor) -> Solved:
             return Solved(state.x, problem.regulariser(state.x), adjoint(form.read(state, alpha)[0]))
 
-        path = Path(form.problem, form.quick, form.final, start, problem.alpha, solved, on_try, checkpoint)
+        alpha = problem.alpha.to(start.dtype)
+        path = Path(searched.problem, searched.quick, searched.final, start, alpha, solved, on_try, checkpoint)
         choice = rule.choose(rule_problem, path)
+        if searched is not form:
+            path.go_on(form.problem, form.final, choice.alpha)
         state = path.state
         dual, continuation = form.read(state, choice.alpha)
         return MethodResult(
@@ -88,13 +110,17 @@ def require_formulation(who: str, formulation: str) -> None:
 
 @dataclass(frozen=True)
 class _Formulation:
-    """A problem with its solvers; ``read(state, alpha)`` gives p in dg(K x), and what is needed to continue."""
+    """A problem with its solvers; ``read(state, alpha)`` gives p in dg(K x), and what is needed to continue.
+
+    ``factorised``: its steps solve linear systems, for which few digits are too few.
+    """
 
     problem: WeightedProblem
     quick: Accuracy[Any]
     final: Accuracy[Any]
     read: Callable[[Any, Tensor], tuple[Tensor, dict[str, Tensor]]]
     certificate: Callable[[Tensor], Certificate]
+    factorised: bool = False
 
 
 def _reduced(
@@ -103,6 +129,7 @@ def _reduced(
     rough = max(1e-4, tolerance)
     final = accurate(problem, tolerance)
     quick: Accuracy[Any]
+    dense = None
     if isinstance(problem.regulariser, ModelledRegulariser):
         quick = Accuracy(final.solver, rough, 20)
     elif problem.affine:
@@ -119,7 +146,7 @@ def _reduced(
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
         return state.duals[1] / per_sample(alpha, state.duals[1]), duals
 
-    return _Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality))
+    return _Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality), dense is not None)
 
 
 def _lifted(
