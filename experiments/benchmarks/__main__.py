@@ -16,13 +16,16 @@ def run_all() -> None:
         os.environ[f"{library}_NUM_THREADS"] = "1"
 
     from experiments.benchmarks import digits, lifting, noise_levels, overhead, parallel, perceptron, scaling, total_variation
+    from experiments.benchmarks.measuring import stored_targets, verdicts
 
+    names = []
     for benchmark in (perceptron, digits, overhead, scaling, total_variation, lifting, noise_levels, parallel):
-        name = benchmark.__name__.rsplit(".", 1)[-1]
-        print(f"== {name} ({size})", flush=True)
+        names.append(benchmark.__name__.rsplit(".", 1)[-1])
+        print(f"== {names[-1]} ({size})", flush=True)
         began = time.perf_counter()
         benchmark.main(size=size)
-        print(f"== {name}: {time.perf_counter() - began:.1f} s", flush=True)
+        print(f"== {names[-1]}: {time.perf_counter() - began:.1f} s", flush=True)
+    print(f"== all figures ({size})\n{verdicts(stored_targets(digits.SIZES[size].folder, names))}")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,16 @@ from tqdm import tqdm
 
 import netinverse as ni
 from experiments.autoencoder import SMOKE, Settings, autoencoder
-from experiments.benchmarks.measuring import timed, write
+from experiments.benchmarks.measuring import Target, processor_timed, verdicts, write
 from experiments.benchmarks.noise_levels import BOX, smoothed_total_variation
 from experiments.demo import psnr
 
 GOAL = 24.0
+"""What Adam has to reach, in dB, and"""
+OURS = 26.5
+"""what the inversion has to reach in a tenth of that time."""
+NEAR = 0.1
+"""L-BFGS has reached what it reaches when it is within so many dB of it."""
 ALPHAS = (0.003, 0.01, 0.03, 0.1)
 
 
@@ -33,18 +38,19 @@ class Size:
     alphas: tuple[float, ...]
     rates: tuple[float, ...]
     steps: int
+    repeats: int
     folder: str
 
 
 SIZES = {
-    "full": Size(50, Settings(), (1e-1, 1e-2, 1e-3), ALPHAS, (0.03, 0.1, 0.3), 2000, "out/benchmarks"),
-    "smoke": Size(2, SMOKE, (1e-2,), (0.03,), (0.1,), 20, "out/benchmarks-smoke"),
+    "full": Size(50, Settings(), (1e-1, 1e-2, 1e-3), ALPHAS, (0.03, 0.1, 0.3), 2000, 3, "out/benchmarks"),
+    "smoke": Size(2, SMOKE, (1e-2,), (0.03,), (0.1,), 20, 1, "out/benchmarks-smoke"),
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """The mean PSNR of a method after so many seconds."""
+    """The mean PSNR of a method after so many seconds of the processor."""
 
     method: str
     alpha: float | None
@@ -55,49 +61,68 @@ class Run:
     def until(self, goal: float) -> float | None:
         return next((s for s, p in zip(self.seconds, self.psnr, strict=True) if p >= goal), None)
 
-
-def ours(network: nn.Module, data: Tensor, truth: Tensor, size: Size) -> Iterator[Run]:
-    """The rule and a weight that the truth likes, at several tolerances; each tolerance is a run of its own."""
-    lifted = ni.lift(network, truth[:1])
-    box = ni.Box(*BOX)
-    choices: dict[str, dict[str, Any]] = {"netinverse, discrepancy principle": {"noise_level": 0.0}}
-    choices["netinverse, fixed weight"] = {"rule": ni.Fixed(size.alphas[0])}
-    for name, arguments in choices.items():
-        runs = [
-            timed(lambda t=tolerance, a=arguments: ni.invert(lifted, data, constraint=box, tolerance=t, **a))  # type: ignore[misc]
-            for tolerance in size.tolerances
-        ]
-        found = [float(np.mean(psnr(truth, result.x))) for result, _ in runs]
-        alpha = None if "noise_level" in arguments else size.alphas[0]
-        yield Run(name, alpha, "box", [seconds for _, seconds in runs], found)
+    @property
+    def best(self) -> float:
+        return max(self.psnr)
 
 
-def peers(network: nn.Module, data: Tensor, truth: Tensor, size: Size) -> Iterator[Run]:
-    """Adam and L-BFGS on 1/2||F(x) - data||^2 + alpha TV(x), in the precision of the data, at every setting of the grid."""
-    grid = [(alpha, rate, box) for alpha in size.alphas for rate in size.rates for box in (True, False)]
-    for alpha, rate, box in tqdm(grid, desc="Adam", unit="run"):
-        yield trajectory(
-            "Adam", adam_steps(network, data, alpha, rate, box, tuple(truth.shape[1:])), alpha, rate, box, truth, size
+@dataclass(frozen=True)
+class Contest:
+    """The codes, and what they were made from."""
+
+    network: nn.Module
+    data: Tensor
+    truth: Tensor
+    size: Size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.truth.shape[1:])
+
+    def inversion(self, name: str, arguments: dict[str, Any], tolerances: tuple[float, ...]) -> Run:
+        """One point for each tolerance, a run of its own."""
+        lifted = ni.lift(self.network, self.truth[:1])
+        alpha = None if "noise_level" in arguments else self.size.alphas[0]
+        run = Run(name, alpha, "box", [], [])
+        for tolerance in tolerances:
+            result, seconds = processor_timed(
+                lambda t=tolerance: ni.invert(lifted, self.data, constraint=ni.Box(*BOX), tolerance=t, **arguments)  # type: ignore[misc]
+            )
+            run.seconds.append(seconds)
+            run.psnr.append(float(np.mean(psnr(self.truth, result.x))))
+        return run
+
+    def peer(self, method: str, alpha: float, rate: float, box: bool, limit: float = np.inf) -> Run:
+        """Adam or L-BFGS on 1/2||F(x) - data||^2 + alpha TV(x), in the precision of the data; Adam until it is at the goal."""
+        adam = method == "Adam"
+        steps = (
+            adam_steps(self.network, self.data, alpha, rate, box, self.shape)
+            if adam
+            else lbfgs_steps(self.network, self.data, alpha, box, self.shape)
         )
-    for alpha, box in tqdm([(a, b) for a in size.alphas for b in (True, False)], desc="L-BFGS", unit="run"):
-        steps = lbfgs_steps(network, data, alpha, box, tuple(truth.shape[1:]))
-        yield trajectory("L-BFGS", steps, alpha, 1.0, box, truth, size)
+        run = Run(method, alpha, f"{f'rate {rate:g}, ' if adam else ''}{'box' if box else 'no box'}", [], [])
+        return trajectory(run, steps, self.truth, self.size.steps, GOAL if adam else np.inf, limit)
 
 
-def trajectory(
-    method: str, steps: Iterator[Tensor], alpha: float, rate: float, box: bool, truth: Tensor, size: Size, every: int = 10
-) -> Run:
-    """PSNR against the seconds of the steps alone."""
-    run = Run(method, alpha, f"rate {rate:g}, {'box' if box else 'no box'}", [], [])
+INVERSIONS: dict[str, dict[str, Any]] = {
+    "netinverse, discrepancy principle": {"noise_level": 0.0},
+    "netinverse, fixed weight": {"rule": ni.Fixed(ALPHAS[0])},
+    "netinverse, fixed weight, float32": {"rule": ni.Fixed(ALPHAS[0]), "method": ni.Variational(precision=torch.float32)},
+}
+
+
+def trajectory(run: Run, steps: Iterator[Tensor], truth: Tensor, count: int, goal: float, limit: float, every: int = 10) -> Run:
+    """PSNR against the seconds of the steps alone, until the goal, the limit of seconds or the last step."""
     spent, x = 0.0, None
-    for number in range(1, size.steps + 1):
-        began = time.perf_counter()
-        new = next(steps, None)
-        spent += time.perf_counter() - began
+    for number in range(1, count + 1):
+        new, seconds = processor_timed(lambda: next(steps, None))
+        spent += seconds
         x = x if new is None else new
-        if x is not None and (number % every == 0 or new is None or number == size.steps):
+        if x is not None and (number % every == 0 or new is None or number == count):
             run.seconds.append(spent)
             run.psnr.append(float(np.mean(psnr(truth, x))))
+            if run.psnr[-1] >= goal or spent > limit:
+                break
         if new is None:
             break
     return run
@@ -146,7 +171,52 @@ def lbfgs_steps(network: nn.Module, data: Tensor, alpha: float, box: bool, shape
 
 def best(runs: list[Run], goal: float) -> Run:
     """The first to reach the goal; where none does, the one that came nearest."""
-    return min(runs, key=lambda run: (run.until(goal) or np.inf, -max(run.psnr, default=-np.inf)))
+    return min(runs, key=lambda run: (run.until(goal) or np.inf, -run.best))
+
+
+def searched(contest: Contest) -> list[tuple[str, tuple[float, float, bool]]]:
+    """Peers at the settings that do best: Adam with and without the box, L-BFGS likewise."""
+    size = contest.size
+    found = []
+    for box in (True, False):
+        runs: dict[tuple[float, float, bool], Run] = {}
+        for alpha in tqdm(size.alphas, desc=f"Adam, {'box' if box else 'no box'}", unit="weight"):
+            for rate in size.rates:
+                # What takes longer than the best so far cannot be better.
+                limit = min((run.until(GOAL) or np.inf for run in runs.values()), default=np.inf)
+                runs[alpha, rate, box] = contest.peer("Adam", alpha, rate, box, limit)
+        found.append(("Adam", min(runs, key=lambda key: (runs[key].until(GOAL) or np.inf, -runs[key].best))))
+    for box in (True, False):
+        grid = tqdm(size.alphas, desc=f"L-BFGS, {'box' if box else 'no box'}", unit="weight")
+        runs = {(alpha, 1.0, box): contest.peer("L-BFGS", alpha, 1.0, box) for alpha in grid}
+        found.append(("L-BFGS", max(runs, key=lambda key: runs[key].best)))
+    return found
+
+
+def median_of(runs: list[Run]) -> Run:
+    """Repeats of one run, with the median of their seconds."""
+    return replace(runs[0], seconds=[float(median(each)) for each in zip(*(run.seconds for run in runs), strict=True)])
+
+
+def targets(runs: list[Run]) -> list[Target]:
+    """The seconds of the peers over those of the inversion, where each has reached what it has to."""
+    ours = [seconds for run in runs if run.method.startswith("netinverse") and (seconds := run.until(OURS)) is not None]
+    adam = [seconds for run in runs if run.method == "Adam" and (seconds := run.until(GOAL)) is not None]
+    lbfgs = max((run for run in runs if run.method == "L-BFGS"), key=lambda run: run.best)
+    there = lbfgs.until(lbfgs.best - NEAR)
+    assert there is not None
+    by_then = [s for run in runs if run.method.startswith("netinverse") and (s := run.until(lbfgs.best)) is not None]
+    return [
+        Target(f"P2: seconds of Adam to {GOAL:g} dB / of the inversion to {OURS:g} dB", _over(adam, ours), 10.0, at_least=True),
+        Target(
+            f"P2: seconds of L-BFGS to its {lbfgs.best:.1f} dB / of the inversion to {OURS:g} dB", _over([there], ours), 5.0, True
+        ),
+        Target(f"    ... / of the inversion to the same {lbfgs.best:.1f} dB", _over([there], by_then), 5.0, at_least=True),
+    ]
+
+
+def _over(theirs: list[float], ours: list[float]) -> float | None:
+    return min(theirs) / min(ours) if theirs and ours else None
 
 
 def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
@@ -156,21 +226,24 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
     truth = network.held_out[: chosen.digits]
     with torch.no_grad():
         data = network.encoder(truth)
-    mine = list(ours(network.encoder, data, truth, chosen))
-    others = list(peers(network.encoder, data, truth, chosen))
-    shown = list(mine)
-    for method in ("Adam", "L-BFGS"):
-        for box in ("box", "no box"):
-            shown.append(best([run for run in others if run.method == method and run.setting.endswith(f", {box}")], GOAL))
+    contest = Contest(network.encoder, data, truth, chosen)
+    settings = searched(contest)
+    rounds: list[list[Run]] = []
+    for _ in tqdm(range(chosen.repeats), desc="in turns", unit="round"):
+        mine = [contest.inversion(name, arguments, chosen.tolerances) for name, arguments in INVERSIONS.items()]
+        rounds.append([*mine, *(contest.peer(method, *setting) for method, setting in settings)])
+    shown = [median_of(list(repeats)) for repeats in zip(*rounds, strict=True)]
+    reached = targets(shown)
     print(table(shown, len(truth)))
-    report = {"size": size, "goal": GOAL, "runs": [asdict(run) for run in shown]}
+    print(verdicts(reached))
+    report = {"size": size, "goal": GOAL, "runs": [asdict(run) for run in shown], "targets": [asdict(each) for each in reached]}
     write("digits", report, out or chosen.folder, picture(shown, len(truth)))
     return report
 
 
 def table(runs: list[Run], digits: int) -> str:
     head = f"{'':36}{'weight':>8}{'setting':>20}{f'{GOAL:g} dB after':>15}{'best dB':>9}{'at s':>8}"
-    lines = [f"{digits} clean codes of held-out digits", head]
+    lines = [f"{digits} clean codes of held-out digits; seconds of the processor, medians", head]
     for run in runs:
         reached = run.until(GOAL)
         top = int(np.argmax(run.psnr))

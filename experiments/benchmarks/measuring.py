@@ -31,6 +31,43 @@ class Curve:
         return next((s for s, g in zip(self.seconds, self.gaps, strict=True) if g <= gap), None)
 
 
+@dataclass(frozen=True)
+class Target:
+    """A figure and what it is to be: at most ``bound``, or at least. ``value`` None: it was not reached at all."""
+
+    name: str
+    value: float | None
+    bound: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        return self.value is not None and (self.value >= self.bound if self.at_least else self.value <= self.bound)
+
+
+def verdicts(targets: list[Target]) -> str:
+    """One line for each."""
+    lines = [f"{'':76}{'figure':>9}{'target':>15}"]
+    for target in targets:
+        value = "none" if target.value is None else f"{target.value:.3g}"
+        sense = "at least" if target.at_least else "at most"
+        lines.append(f"{target.name:76}{value:>9}{f'{sense} {target.bound:g}':>15}   {'met' if target.met else 'not met'}")
+    return "\n".join(lines)
+
+
+def stored_targets(folder: str | Path, names: list[str]) -> list[Target]:
+    """Those in the JSON files of these benchmarks, in order."""
+    reports = [json.loads((Path(folder) / f"{name}.json").read_text("utf-8")) for name in names]
+    return [Target(**each) for report in reports for each in report.get("targets", [])]
+
+
+def processor_timed(function: Callable[[], T]) -> tuple[T, float]:
+    """With the seconds of the processor: of one thread they are those of the clock, but for what else the machine does."""
+    began = time.process_time()
+    result = function()
+    return result, time.process_time() - began
+
+
 def timed(function: Callable[[], T]) -> tuple[T, float]:
     began = time.perf_counter()
     result = function()

@@ -6,7 +6,7 @@ import argparse
 import multiprocessing
 import resource
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import netinverse as ni
 from experiments.autoencoder import SMOKE, Settings, autoencoder
-from experiments.benchmarks.measuring import timed, write
+from experiments.benchmarks.measuring import Target, processor_timed, verdicts, write
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size((1, 4, 16, 64, 256), (28, 56, 112), Settings(), 1e-3, "out/benchmarks"),
+    "full": Size((1, 4, 16, 64, 256), (28, 56, 112), Settings(), 1e-2, "out/benchmarks"),
     "smoke": Size((1, 2), (28,), SMOKE, 1e-1, "out/benchmarks-smoke"),
 }
 
@@ -48,7 +48,7 @@ def of_batch(batch: int, settings: Settings, tolerance: float) -> dict[str, floa
     box = ni.Box(0.0, 1.0)
     ni.invert(lifted, data[:1], noise_level=level[:1], constraint=box, tolerance=0.1)  # what the first call loads
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result, seconds = timed(lambda: ni.invert(lifted, data, noise_level=level, constraint=box, tolerance=tolerance))
+    result, seconds = processor_timed(lambda: ni.invert(lifted, data, noise_level=level, constraint=box, tolerance=tolerance))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "batch": batch,
@@ -67,7 +67,9 @@ def of_side(side: int, settings: Settings, tolerance: float) -> dict[str, float]
     convolutions = nn.Sequential(*list(network.encoder.children())[:4]).eval()
     lifted = ni.lift(convolutions, truth[:1])
     data, level = ni.add_noise(convolutions(truth).detach(), relative=0.05, seed=0)
-    result, seconds = timed(lambda: ni.invert(lifted, data, noise_level=level, constraint=ni.Box(0.0, 1.0), tolerance=tolerance))
+    result, seconds = processor_timed(
+        lambda: ni.invert(lifted, data, noise_level=level, constraint=ni.Box(0.0, 1.0), tolerance=tolerance)
+    )
     return {"side": side, "seconds": seconds, "steps": float(result.steps.double().mean())}
 
 
@@ -84,10 +86,30 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
 
     batches = [alone(of_batch, batch) for batch in tqdm(chosen.batches, desc="batches", unit="size")]
     sides = [alone(of_side, side) for side in tqdm(chosen.sides, desc="pictures", unit="size")]
+    reached = targets(batches, sides)
     print(table(batches, sides))
-    report = {"size": size, "batches": batches, "sides": sides}
+    print(verdicts(reached))
+    report = {"size": size, "batches": batches, "sides": sides, "targets": [asdict(each) for each in reached]}
     write("scaling", report, out or chosen.folder, picture(batches))
     return report
+
+
+def targets(batches: list[dict[str, float]], sides: list[dict[str, float]]) -> list[Target]:
+    """From the smallest to the largest: growth over that of the batch, seconds a sample, steps."""
+    one, many = batches[0], batches[-1]
+    small, large = sides[0], sides[-1]
+    growth = many["batch"] / one["batch"]
+    of = f"batch {one['batch']} -> {many['batch']}"
+    names = f"P4: steps of pictures of side {large['side']} / of side {small['side']}"
+    memory = many["megabytes"] / one["megabytes"] / growth if one["megabytes"] > 0 else None
+    return [
+        Target(f"P4: growth of seconds over that of the batch, {of}", many["seconds"] / one["seconds"] / growth, 1.0, False),
+        Target(f"P4: growth of memory over that of the batch, {of}", memory, 1.0, False),
+        Target(
+            f"P4: seconds a sample, batch {many['batch']} / {one['batch']}", many["per_sample"] / one["per_sample"], 0.25, False
+        ),
+        Target(names, large["steps"] / small["steps"], 2.0, False),
+    ]
 
 
 def table(batches: list[dict[str, float]], sides: list[dict[str, float]]) -> str:
