@@ -31,6 +31,7 @@ from netinverse.networks import lift as lift
 from netinverse.networks import load_network as load_network
 from netinverse.networks import mlp as mlp
 from netinverse.networks import monotone_residual_network as monotone_residual_network
+from netinverse.networks import proximal_denoiser as proximal_denoiser
 from netinverse.noise import NoiseEstimate as NoiseEstimate
 from netinverse.noise import add_noise as add_noise
 from netinverse.noise import bregman_noise_level as bregman_noise_level

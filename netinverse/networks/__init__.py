@@ -8,3 +8,4 @@ from netinverse.networks.derivative import PreActivation as PreActivation
 from netinverse.networks.files import load_network as load_network
 from netinverse.networks.graph import LiftedNetwork as LiftedNetwork
 from netinverse.networks.node import Node as Node
+from netinverse.networks.proximal_denoiser import proximal_denoiser as proximal_denoiser

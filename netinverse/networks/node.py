@@ -70,6 +70,23 @@ class Node:
         return self.program.run(given, inputs[0], linear=linear)[self.program.outputs[0]]
 
     @cached_property
+    def constants(self) -> Program:
+        """The part of the program that takes no input: what the parameters alone decide, such as a normalised filter."""
+        moving = {i.name for i in self.remainder.instructions}
+        fixed = tuple(i for i in self.program.instructions if i.name not in moving)
+        made = {i.name for i in fixed}
+        return Program(fixed, tuple(name for name in self.remainder.free if name in made))
+
+    @cached_property
+    def remainder(self) -> Program:
+        """The program without its ``constants``, which it is given."""
+        moving = set(self.arguments)
+        for instruction in self.program.instructions:
+            if moving.intersection(instruction.refs):
+                moving.add(instruction.name)
+        return Program(tuple(i for i in self.program.instructions if i.name in moving), self.program.outputs)
+
+    @cached_property
     def instructions(self) -> tuple[Instruction, ...]:
         """What has to run for the node, given its inputs; the last one has the node's name."""
         if self.potential is not None:
