@@ -20,6 +20,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "worst_case": ("worst_case.png",),
     "classification": ("classification.png",),
     "depth": ("depth.png",),
+    "formulations": ("formulations.png",),
+    "lifted_schemes": ("lifted_schemes.png",),
     "sparse_weights": ("sparse_weights.png",),
     "encoders": ("encoders.png",),
 }

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 import netinverse as ni
 from experiments import stored
+from netinverse.lifting.convexity import form_with_states, least_rho, least_weight
 
 UNITS, STEP, ALPHA = 25, 3 / 50, 1e-4
 
@@ -129,19 +130,10 @@ def single_layer(size: Size) -> dict[str, Any]:
 
 
 def convexity(layers: int) -> dict[str, Any]:
-    """What makes the lifted energy of a chain of plus layers convex, with numbers from the eigenvalues of Q.
-
-    M u = V z, z_k the activation of layer k: row k of M is u_{k+1} - u_k, the last row is empty, V = W^T; N(u) = K u is the last
-    block. Q = lambda K^T K - I/rho - M - M^T, whatever W is.
-    """
+    """What makes the lifted energy of a chain of plus layers convex, with numbers from the eigenvalues of Q."""
 
     def least(weight: float, rho: float) -> float:
-        n = layers + 1
-        m = np.diag(-np.ones(n)) + np.diag(np.ones(n - 1), 1)
-        m[-1] = 0
-        k = np.zeros((1, n))
-        k[0, -1] = 1
-        return float(np.linalg.eigvalsh(weight * k.T @ k - (np.eye(n) / rho if rho < math.inf else 0) - m - m.T)[0])
+        return float(torch.linalg.eigvalsh(form_with_states(layers, weight, rho))[0])
 
     def root(inside: Any, low: float, high: float) -> float:
         """Where ``inside`` turns true, by bisection."""
@@ -150,13 +142,13 @@ def convexity(layers: int) -> dict[str, Any]:
             low, high = (low, middle) if inside(middle) else (middle, high)
         return high
 
-    formula = 1 / (4 * math.sin(math.pi / (2 * (2 * layers + 3))) ** 2)
+    formula = least_rho(layers)
     return {
         "layers": layers,
         "rho_formula": formula,
         "rho_from_eigenvalues": root(lambda rho: least(1.0, rho) >= 0, 0.1, 1e6),
         "least_eigenvalue_at_the_formula": least(1.0, formula),
-        "weight_formula": layers / (layers + 1),
+        "weight_formula": least_weight(layers),
         "weight_from_eigenvalues": root(lambda weight: least(weight, math.inf) >= 0, 0.0, 2.0),
     }
 

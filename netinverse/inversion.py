@@ -141,7 +141,9 @@ def invert(
     chunks = chunks_of(inversion, memory_budget)
     with bar(progress, len(x), "inverting") as on_try:
         result = run_in_chunks(inversion, chunks, on_try, kept)
-    message = _message(regulariser, fidelity, rule, projection, tuple(x.shape[1:]))
+    message = _message(regulariser, fidelity, rule, projection, tuple(x.shape[1:])) + (
+        f" {result.message}" if result.message else ""
+    )
     if isinstance(regulariser, DenoiserPrior):
         message += f" {regulariser.averagedness(result.x.double(), seed).verdict}"
     return replace(result, message=message, seconds=time.perf_counter() - began)

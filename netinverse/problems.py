@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from netinverse.fidelities import DataTerm
-from netinverse.lifting import INPUT, LiftedEnergy
+from netinverse.fidelities import DataTerm, SquaredTerm
+from netinverse.lifting import LiftedEnergy, downstream, input_modulus, plus_layers
 from netinverse.networks import LiftedNetwork, NetworkOutput, PreActivation
 from netinverse.protocols import LinearMap, Operator, ProximalFunction
 from netinverse.prox import Box, Scaled, Simplex
 from netinverse.regularisers import PerSampleRegulariser, Regulariser
 from netinverse.tensors import astype, norm
+
+HEAVIER = 3.0
+"""How much heavier a layer is by default than what follows it."""
 
 
 @dataclass(frozen=True)
@@ -126,19 +129,25 @@ class InverseProblem:
 class LiftedProblem:
     """min over x in C and u of E(x, u) + alpha R(x), E the lifted energy with the data term of the ``inverse`` problem.
 
-    step_sizes: safe ones, of the input first, then of each block; they depend on the network alone and outlive ``select``.
+    curvatures: ``LiftedEnergy.curvatures``, which depend on the network alone and outlive ``select``. modulus: m > 0 where the
+    energy without lambda/2 sum||u_l||^2 and m/2||x||^2 is still jointly convex; 0 where nothing is known.
     """
 
     inverse: InverseProblem
     energy: LiftedEnergy
-    step_sizes: tuple[float, ...]
+    curvatures: tuple[tuple[float, float], ...]
+    modulus: float = 0.0
 
     @classmethod
-    def lift(cls, inverse: InverseProblem, network: LiftedNetwork, layer_weight: float = 10.0) -> LiftedProblem:
-        """The lifted form of ``inverse``, every block weighted by ``layer_weight``.
+    def lift(
+        cls, inverse: InverseProblem, network: LiftedNetwork, weights: float | Sequence[float] | None = None
+    ) -> LiftedProblem:
+        """The lifted form of ``inverse`` with the layer weights lambda_l: ``weights``, or one for each block.
 
         Light layers let the activations drift from the forward pass, whose residual then cannot come down to the noise; heavy
-        ones leave the energy as steep as the reduced problem, and shorten the steps.
+        ones leave the energy as steep as the reduced problem, and shorten the steps. By default lambda_l is 1 where that makes
+        the energy jointly convex (``netinverse.lifting.convexity``), elsewhere ``HEAVIER`` times the curvature of what follows
+        u_l.
 
         Raises ValueError where the fidelity takes the output of the last activation: the energy is a function of what enters it.
         """
@@ -148,8 +157,19 @@ class LiftedProblem:
                 f"the lifted energy keeps that activation convex and takes what enters it. Use fidelity=BregmanFidelity(), or "
                 f"the reduced formulation."
             )
-        energy = LiftedEnergy(network, inverse.term, layer_weight)
-        return cls(inverse, energy, tuple(energy.step_size(block) for block in range(INPUT, len(energy.blocks))))
+        layers = plus_layers(LiftedEnergy(network, inverse.term)) if isinstance(inverse.term, SquaredTerm) else None
+        if weights is None:
+            weights = 1.0 if layers else tuple(HEAVIER * steep for steep in downstream(network))
+        energy = LiftedEnergy(network, inverse.term, weights)
+        same = {energy.weight(block) for block in range(len(energy.blocks))}
+        modulus = input_modulus(layers, float(same.pop())) if layers and len(same) == 1 else 0.0
+        return cls(inverse, energy, energy.curvatures, modulus)
+
+    def step_size(self, block: int) -> Tensor:
+        """1/(c ||A_out||^2 + sum over the children of lambda ||A||^2), c the curvature of the data term, (batch,)."""
+        fidelity, layers = self.curvatures[block + 1]
+        curvature = fidelity * self.inverse.term.curvature + self.energy.stiffness * layers
+        return 1.0 / curvature if fidelity + layers > 0 else torch.ones_like(curvature)
 
     def feasible(self, x: Tensor) -> Tensor:
         return self.inverse.feasible(x)
@@ -166,6 +186,11 @@ class LiftedProblem:
     def at(self, alpha: Tensor) -> LiftedProblem:
         return replace(self, inverse=self.inverse.at(alpha))
 
+    def stiffened(self, factor: Tensor) -> LiftedProblem:
+        """The same with every layer weight times ``factor``, (batch,). Nothing is known of its convexity."""
+        return replace(self, energy=replace(self.energy, stiffness=factor), modulus=0.0)
+
     def select(self, index: Tensor) -> LiftedProblem:
-        inverse = self.inverse.select(index)
-        return replace(self, inverse=inverse, energy=replace(self.energy, fidelity=inverse.term))
+        inverse, stiffness = self.inverse.select(index), self.energy.stiffness
+        stiffness = stiffness[index] if isinstance(stiffness, Tensor) else stiffness
+        return replace(self, inverse=inverse, energy=replace(self.energy, fidelity=inverse.term, stiffness=stiffness))

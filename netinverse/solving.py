@@ -60,7 +60,7 @@ class Inversion:
         )
 
     def run(self, on_try: Callable[[Try], None] | None = None, checkpoint: Checkpoint | None = None) -> Reconstruction:
-        """The reconstructions; nothing is said in ``message`` yet."""
+        """The reconstructions; ``message`` says what the method chose."""
         began = time.perf_counter()
         constant = is_constant(self.network, self.problem, self.start, self.seed)
         problem = self.problem.at(first_weight(self.problem, self.start))
@@ -106,7 +106,7 @@ class Inversion:
             steps=result.steps,
             certificate=result.certificate,
             data=self.problem.data.to(self.dtype),
-            message="",
+            message=result.note,
             seconds=seconds,
             subgradient=None if result.subgradient is None else result.subgradient.to(self.dtype),
             noise_level=self.left,

@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class MethodResult:
-    """The reconstruction of every sample, the weight, the evidence, and the way there."""
+    """The reconstruction of every sample, the weight, the evidence, and the way there; ``note``: what the method chose."""
 
     x: Tensor
     alpha: Tensor
@@ -53,6 +53,7 @@ class MethodResult:
     continuation: dict[str, Tensor]
     tried: tuple[Try, ...]
     history: tuple[Step, ...]
+    note: str = ""
 
 
 class Method(Protocol):

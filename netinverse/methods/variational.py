@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +13,15 @@ from torch import Tensor
 
 from netinverse.checkpoints import Checkpoint
 from netinverse.diagnostics.certificates import Certificate
+from netinverse.fidelities import SquaredTerm
+from netinverse.lifting import LiftedEnergy, plus_layers
 from netinverse.methods.method import MethodResult, Try
 from netinverse.methods.path import Accuracy, Path, WeightedProblem
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.rule import ParameterRule, RuleProblem, Solved
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
+from netinverse.solvers.continuation import Continuation, ContinuationState
 from netinverse.solvers.convex import Convex, ConvexState, factorised
 from netinverse.solvers.denoising import Denoising, ModelledRegulariser
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
@@ -32,11 +37,19 @@ NARROW_REACH = 1e-3
 class Variational:
     """x_alpha in argmin over C of fidelity(x) + alpha R(x).
 
-    formulation: "reduced" minimises over the input; "auto" is the same. Where everything before the last activation is affine
-    the problem is convex, the solver is primal-dual and the certificate a duality gap (global); otherwise the solver is
-    Gauss-Newton and the certificate a stationarity residual (local). "lifted" minimises the lifted energy over the input and the
-    activations by block descent, which never differentiates an activation; its certificate is a stationarity residual of that
-    energy.
+    formulation: "reduced" minimises over the input. Where everything before the last activation is affine the problem is convex,
+    the solver is primal-dual and the certificate a duality gap (global); otherwise the solver is Gauss-Newton and the certificate
+    a stationarity residual (local). "lifted" minimises the lifted energy over the input and the activations by block descent,
+    which never differentiates an activation. Where that energy is jointly convex, which is so for chains of plus layers
+    u + W^T sigma(W u + b) with the squared fidelity and layer weights below (L + 1)/L, its certificate is a convex gap (global);
+    otherwise a stationarity residual of the energy. "auto" is lifted where that is convex and reduced elsewhere; the message of
+    the result says which.
+
+    layer_weights: lambda of the lifted energy, one number or one for each activation but the last. By default 1 where that is
+    convex, and elsewhere three times the mean curvature of what follows the layer.
+
+    continuation: the lifted problem with its weights first; once the rule has found its alpha there, the weights grow tenfold
+    from solution to solution, and end infinite: the answer is one of the reduced problem, begun where the lifted one led.
 
     precision: torch.float32 searches in half the memory, and faster where the arithmetic counts: the weight is found with it, and
     the solution there as far as it carries (``NARROW_REACH``). From there the work goes on in float64 to the tolerance, so that
@@ -44,6 +57,8 @@ class Variational:
     """
 
     formulation: str = "auto"
+    layer_weights: float | Sequence[float] | None = None
+    continuation: bool = False
     precision: torch.dtype = torch.float64
 
     def __post_init__(self) -> None:
@@ -52,6 +67,17 @@ class Variational:
             raise ValueError(
                 f"Variational: precision is {self.precision!r}, but must be torch.float32 or torch.float64: with fewer digits "
                 f"the search is lost in rounding. The default is torch.float64."
+            )
+        if self.formulation != "lifted" and (self.layer_weights is not None or self.continuation):
+            raise ValueError(
+                f"Variational: layer_weights and continuation are of the lifted formulation, but formulation is "
+                f"{self.formulation!r}. Write Variational('lifted', ...), or leave them out."
+            )
+        given = self.layer_weights if isinstance(self.layer_weights, Sequence) else (self.layer_weights,)
+        if self.layer_weights is not None and not all(isinstance(w, int | float) and 0 < w < math.inf for w in given):
+            raise ValueError(
+                f"Variational: layer_weights is {self.layer_weights!r}, but must be one positive number, or one for each "
+                f"activation but the last. Leave it out for weights that suit the network."
             )
 
     def run(
@@ -67,7 +93,7 @@ class Variational:
         on_try: Callable[[Try], None] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> MethodResult:
-        build = _lifted if self.formulation == "lifted" else _reduced
+        build = self._builder(network, problem)
         form = searched = build(network, problem, start, tolerance, max_steps)
         if self.precision is not torch.float64 and not form.factorised:
             narrow = network.astype(self.precision)
@@ -96,7 +122,13 @@ class Variational:
             continuation=continuation,
             tried=tuple(path.tried),
             history=tuple(path.history),
+            note=form.note,
         )
+
+    def _builder(self, network: LiftedNetwork, problem: InverseProblem) -> Callable[..., _Formulation]:
+        if self.formulation == "reduced" or (self.formulation == "auto" and not has_convex_lift(problem, network)):
+            return _reduced
+        return partial(_continued if self.continuation else _lifted, self.layer_weights)
 
 
 def require_formulation(who: str, formulation: str) -> None:
@@ -120,14 +152,14 @@ class _Formulation:
     final: Accuracy[Any]
     read: Callable[[Any, Tensor], tuple[Tensor, dict[str, Tensor]]]
     certificate: Callable[[Tensor], Certificate]
+    note: str
     factorised: bool = False
 
 
 def _reduced(
     network: LiftedNetwork, problem: InverseProblem, start: Tensor, tolerance: float, max_steps: int | None
 ) -> _Formulation:
-    rough = max(1e-4, tolerance)
-    final = accurate(problem, tolerance)
+    rough, final = max(1e-4, tolerance), accurate(problem, tolerance)
     quick: Accuracy[Any]
     dense = None
     if isinstance(problem.regulariser, ModelledRegulariser):
@@ -137,35 +169,87 @@ def _reduced(
             problem, final = dense[0], Accuracy(Convex(dense[1]), tolerance, 60)
         quick = Accuracy(final.solver, rough, 40)
     else:
-        # A weight whose solution is left too early looks too heavy, and the next is so light that a bad minimum catches it.
-        search = GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0, settled=0.03)
-        quick = Accuracy(search, rough, 15)
+        quick = Accuracy(_searching(tolerance), rough, 15)
     final = final if max_steps is None else replace(final, max_steps=max_steps)
 
     def read(state: GaussNewtonState | ConvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
         return state.duals[1] / per_sample(alpha, state.duals[1]), duals
 
-    return _Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality), dense is not None)
+    note = "Formulation: reduced."
+    return _Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality), note, dense is not None)
+
+
+def _searching(tolerance: float) -> GaussNewton:
+    """A weight whose solution is left too early looks too heavy, and the next is so light that a bad minimum catches it."""
+    rough = max(1e-4, tolerance)
+    return GaussNewton(tolerance=rough, inner_tolerance=1e-3, max_inner_steps=10, polishing_steps=0, settled=0.03)
 
 
 def _lifted(
-    network: LiftedNetwork, problem: InverseProblem, start: Tensor, tolerance: float, max_steps: int | None
+    weights: float | Sequence[float] | None,
+    network: LiftedNetwork,
+    inverse: InverseProblem,
+    start: Tensor,
+    tolerance: float,
+    max_steps: int | None,
 ) -> _Formulation:
-    rough = max(1e-4, tolerance)
-    # The residual settles long after the energy: a rule that sees it too early walks to weights that are far too small.
-    quick = Accuracy(BlockDescent(tolerance=rough), rough / 100, 12)
-    final = accurate_lifted(tolerance)
+    problem = LiftedProblem.lift(inverse, network, weights)
+    rough, final = max(1e-4, tolerance), accurate_lifted(tolerance)
+    if problem.modulus > 0:  # a convex gap says when a solution is good enough, and few sweeps are
+        final = replace(final, solver=BlockDescent(tolerance=tolerance, sweeps_per_step=4))
+        quick = Accuracy(BlockDescent(tolerance=rough, sweeps_per_step=4), rough, 50)
+    else:
+        # The residual settles long after the energy: a rule that sees it too early walks to weights that are far too small.
+        quick = Accuracy(BlockDescent(tolerance=rough), rough / 100, 12)
     final = final if max_steps is None else replace(final, max_steps=max_steps)
 
     def read(state: BlockDescentState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         blocks = {f"activation_{block}": u for block, u in enumerate(state.us)}
         return state.dual, {**blocks, "regulariser_dual": state.dual}
 
-    return _Formulation(LiftedProblem.lift(problem, network), quick, final, read, lifted_certificate)
+    note = "Formulation: lifted" + (", jointly convex." if problem.modulus > 0 else ".")
+    return _Formulation(problem, quick, final, read, lambda optimality: lifted_certificate(optimality, problem.modulus), note)
 
 
-def lifted_certificate(optimality: Tensor) -> Certificate:
+def _continued(
+    weights: float | Sequence[float] | None,
+    network: LiftedNetwork,
+    inverse: InverseProblem,
+    start: Tensor,
+    tolerance: float,
+    max_steps: int | None,
+) -> _Formulation:
+    problem = LiftedProblem.lift(inverse, network, weights)
+    rough = max(1e-4, tolerance)
+    descent, newton = BlockDescent(tolerance=rough), GaussNewton(tolerance=tolerance)
+    quick = Accuracy(Continuation(descent, _searching(tolerance), last=0.0), rough / 100, 12)
+    final = Accuracy(Continuation(descent, newton), tolerance, 100 if max_steps is None else max_steps)
+
+    def read(state: ContinuationState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        dual = state.dual(alpha)
+        return dual, {"regulariser_dual": dual}
+
+    note = "Formulation: lifted, with layer weights that grow without end."
+    limit = replace(inverse, affine=False)  # Gauss-Newton has no duals, even where the problem is convex
+    return _Formulation(problem, quick, final, read, lambda optimality: certificate(limit, optimality), note)
+
+
+def has_convex_lift(problem: InverseProblem, network: LiftedNetwork) -> bool:
+    """True where the lifted energy with its default weights is jointly convex, but the reduced problem is not known to be."""
+    if problem.affine or isinstance(problem.regulariser, ModelledRegulariser) or not isinstance(problem.term, SquaredTerm):
+        return False
+    return bool(plus_layers(LiftedEnergy(network, problem.term)))
+
+
+def lifted_certificate(optimality: Tensor, modulus: float = 0.0) -> Certificate:
+    """``modulus``: of a jointly convex energy, whose solver measures the convex gap."""
+    if modulus > 0:
+        meaning = (
+            f"the lifted energy is jointly convex and within this of its global minimum, and x within the root of "
+            f"{2 / modulus:.3g} times this of the minimiser"
+        )
+        return Certificate("convex gap", optimality, meaning)
     meaning = "one sweep of block steps lowers the lifted energy by at most this; local"
     return Certificate("stationarity", optimality, meaning)
 

@@ -31,7 +31,7 @@ class LiftedNetwork(nn.Module):
         self.input_name = input_name
         self.input_shape = input_shape
         self.nodes = ()
-        self._programs: dict[tuple[str, ...], Program] = {}
+        self._programs: dict[tuple[tuple[str, ...], frozenset[str]], Program] = {}
         self._own_dtype = dtype
         for name, tensor in tensors.items():
             if isinstance(tensor, nn.Parameter):
@@ -72,17 +72,20 @@ class LiftedNetwork(nn.Module):
         """What the programs take besides their inputs."""
         return {**self.tensors(), BATCH: x.shape[0]}
 
-    def program(self, *outputs: str) -> Program:
-        """One program for all nodes up to ``outputs``. Nodes that share an affine operator compute it once."""
-        if outputs in self._programs:
-            return self._programs[outputs]
+    def program(self, *outputs: str, given: frozenset[str] = frozenset()) -> Program:
+        """One program for all nodes up to ``outputs``, from the input and the activations ``given``.
+
+        Nodes that share an affine operator compute it once.
+        """
+        if (outputs, given) in self._programs:
+            return self._programs[outputs, given]
         found: dict[str, Instruction] = {}
         for node in self.nodes:
             for instruction in node.instructions:
                 found.setdefault(instruction.name, instruction)
-        needed = needed_for(outputs, found, {self.input_name})
-        self._programs[outputs] = Program(tuple(i for name, i in found.items() if name in needed), outputs)
-        return self._programs[outputs]
+        needed = needed_for(outputs, found, {self.input_name, *given})
+        self._programs[outputs, given] = Program(tuple(i for name, i in found.items() if name in needed), outputs)
+        return self._programs[outputs, given]
 
     def values(self, x: Tensor, *names: str) -> dict[str, Tensor]:
         """The values of these nodes, or of all nodes and the input, by name."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from netinverse.lifting import INPUT
 from netinverse.problems import LiftedProblem
+from netinverse.solvers.convex_gap import convex_gap
 from netinverse.tensors import choose, per_sample
 
 
@@ -53,8 +54,9 @@ class BlockDescent:
 
         <grad_l E, w - v> + h(w) - h(v) - ||v - w||^2 / (2t) >= ||v - w||^2 / (2t),    v the block step from w,
 
-    with the gap of the inexact proximal map added. It is zero only at a stationary point, and local. Smooth nodes have no safe
-    step, and the problem must have none. Each block problem is convex; the whole is not.
+    with the gap of the inexact proximal map added. It is zero only at a stationary point, and local. Where the energy is known
+    to be jointly convex (``problem.modulus`` > 0) it is the gap of ``netinverse.solvers.convex_gap`` instead, which is global.
+    Smooth nodes have no safe step, and the problem must have none.
 
     Bolte, Sabach & Teboulle, Math. Program. 146, 2014; inertia and restart: O'Donoghue & Candes, Found. Comput. Math. 15, 2015.
     """
@@ -101,10 +103,16 @@ class BlockDescent:
         fall = state.objective - plain.objective
         return replace(
             state,
+            # A NaN that no sweep can pass is the loop's to report, which keeps the state before it.
+            objective=torch.where(torch.isnan(plain.objective), torch.nan, state.objective),
             residual=problem.residual(state.x),
-            optimality=fall.clamp(min=0) + plain.gap,
+            optimality=self._left(problem, state) if problem.modulus > 0 else fall.clamp(min=0) + plain.gap,
             stalled=(state.objective >= started) & (fall <= 0),
         )
+
+    def _left(self, problem: LiftedProblem, state: BlockDescentState) -> Tensor:
+        with torch.no_grad():
+            return convex_gap(problem, state.x, state.us, state.dual, self.tolerance / 4)
 
     def _advance(self, problem: LiftedProblem, state: BlockDescentState) -> BlockDescentState:
         """One sweep from the extrapolated point, taken by the samples whose objective it does not raise."""
@@ -120,17 +128,11 @@ class BlockDescent:
     def _sweep(self, problem: LiftedProblem, x: Tensor, us: tuple[Tensor, ...], dual: Tensor) -> _Sweep:
         energy, blocks, inverse = problem.energy, list(us), problem.inverse
         with torch.no_grad():
-            values = energy.affine_values(x, blocks)
             for block in reversed(range(len(blocks))):
-                t = problem.step_sizes[block + 1]
-                new = energy.prox(block, blocks[block] - t * energy.gradient(block, x, blocks, values), t)
-                blocks[block] = values[energy.blocks[block].name] = new
-                for node in energy.network.nodes:
-                    # What this block alone feeds is not read again in this sweep.
-                    if node.kind == "affine" and len(node.inputs) > 1 and energy.blocks[block].name in node.inputs:
-                        values[node.name] = node(*(values[name] for name in node.inputs))
-            t = problem.step_sizes[0]
-            target = x - t * energy.gradient(INPUT, x, blocks, values)
+                t, gradient = problem.step_size(block), energy.gradient(block, x, blocks)
+                blocks[block] = energy.prox(block, blocks[block] - per_sample(t, gradient) * gradient, t)
+            t = problem.step_size(INPUT)
+            target = x - per_sample(t, x) * energy.gradient(INPUT, x, blocks)
             found = inverse.regulariser.prox(target, t * inverse.alpha, inverse.constraint, self.tolerance / 4, warm=dual)
         moved = tuple(blocks)
         return _Sweep(found.x, moved, problem.objective(found.x, moved), found.dual, found.gap / t)

@@ -97,7 +97,8 @@ class GaussNewton:
         residual = problem.residual(end.x)
         return GaussNewtonState(
             x=end.x,
-            objective=end.objective,
+            # A step that ends where the derivative is NaN is no step: the loop keeps the state before it.
+            objective=torch.where(torch.isnan(end.residual), torch.nan, end.objective),
             residual=residual,
             optimality=end.residual,
             stalled=~(moved | end.moved) | ((residual - state.residual).abs() < self.settled * state.residual),

@@ -18,7 +18,7 @@ class Status(Enum):
         "the certificate says how far from stationary. Accept that accuracy, raise the tolerance, or begin from another start"
     )
     DIVERGED = (
-        "a NaN or infinite objective was met; the last finite iterate is returned. "
+        "a NaN or infinite objective or derivative was met; the last iterate before it is returned. "
         "Look at the scale of the network's weights and of the data, or begin from another start"
     )
     INFINITE_START = (

@@ -98,7 +98,7 @@ class TrainingProblem:
     def safe_steps(self) -> list[float]:
         """1 / sum over children of weight ||A||^2, by block: with these the energy falls in every block step."""
         energy = LiftedEnergy(self.network, _Nothing(), self.weight, self._penalty)
-        return [energy.step_size(block) for block in range(len(energy.blocks))]
+        return [float(energy.step_size(block)) for block in range(len(energy.blocks))]
 
     def regularise(self, step: float) -> None:
         """theta <- prox_{step R}(theta), for the parameters that are matrices or filters."""

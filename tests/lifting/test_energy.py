@@ -112,6 +112,14 @@ def test_gradients_against_central_differences(name: str) -> None:
             assert torch.allclose((smooth(t) - smooth(-t)) / (2 * t), inner(gradient, direction), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_gradients_at_one_point_are_those_of_the_blocks(name: str) -> None:
+    energy, x, us = setting(name)
+    found = energy.gradients(x, us)
+    for block, whole in zip(range(INPUT, len(us)), (found[0], *found[1]), strict=True):
+        assert torch.allclose(whole, energy.gradient(block, x, us), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["layers", "one layer", "skips"])
 def test_the_energy_falls_in_every_block_step(name: str) -> None:
     energy, x, us = setting(name)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import netinverse as ni
-from netinverse.fidelities import BregmanFidelity, Fidelity, SquaredFidelity, default_fidelity
+from netinverse.fidelities import BregmanFidelity, Fidelity, KullbackLeibler, SquaredFidelity, SquaredTerm, default_fidelity
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift, mlp
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.prox import Box
 from netinverse.regularisers import Regulariser, Tikhonov, TotalVariation
 from netinverse.solvers.block_descent import BlockDescent
+from netinverse.solvers.continuation import Continuation
 from netinverse.solvers.iterate import relative_optimality, solve
 from netinverse.tensors import norm
 
@@ -159,6 +161,133 @@ def test_smooth_nodes_are_refused() -> None:
         BlockDescent().init(problem, torch.zeros(1, 4))
 
 
+@dataclass(frozen=True)
+class Poisoned:
+    """A data term that is NaN wherever it is at most ``limit``, (batch,)."""
+
+    term: SquaredTerm
+    limit: Tensor
+
+    @property
+    def curvature(self) -> Tensor:
+        return self.term.curvature
+
+    def __call__(self, z: Tensor) -> Tensor:
+        value = self.term(z)
+        return torch.where(value <= self.limit, torch.nan, value)
+
+    def gradient(self, z: Tensor) -> Tensor:
+        return self.term.gradient(z)
+
+    def select(self, index: Tensor) -> Poisoned:
+        return Poisoned(self.term.select(index), self.limit[index])
+
+
+def test_a_nan_that_arises_in_one_step_ends_its_sample_alone_with_the_last_good_state() -> None:
+    network, data = deep()
+    problem = problem_of(network, data, 1e-2)
+    x, term = torch.zeros(3, 4, dtype=torch.float64), problem.inverse.term
+    assert isinstance(term, SquaredTerm)
+    limit = torch.tensor([-1.0, 0.05, -1.0], dtype=torch.float64) * term(network(x))
+    poisoned = Poisoned(term, limit)
+    spoilt = replace(
+        problem,
+        inverse=replace(problem.inverse, term=poisoned),  # type: ignore[arg-type]
+        energy=replace(problem.energy, fidelity=poisoned),
+    )
+    solver = BlockDescent(sweeps_per_step=1)
+    found = solve(solver, spoilt, solver.init(spoilt, x), stop=relative_optimality(1e-3), max_steps=300)
+    assert found.status == (ni.Status.CONVERGED, ni.Status.DIVERGED, ni.Status.CONVERGED)
+    assert 1 < found.steps[1] < 300 and torch.isfinite(found.state.objective).all()
+    assert (found.state.objective < solver.init(problem, x).objective).all()
+
+
+def test_weights_that_grow_sample_by_sample() -> None:
+    """A batch whose samples are at different stiffness is each sample at its own; step sizes fall with it."""
+    network, data = deep()
+    problem = problem_of(network, data, 1e-2)
+    factors = torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)
+    stiff, x = problem.stiffened(factors), torch.zeros(3, 4, dtype=torch.float64)
+    together = BlockDescent(sweeps_per_step=3).step(stiff, BlockDescent().init(stiff, x))
+    for i, factor in enumerate(factors.tolist()):
+        alone = problem_of(network, data[i : i + 1], 1e-2, weight=factor)
+        state = BlockDescent(sweeps_per_step=3).step(alone, BlockDescent().init(alone, x[:1]))
+        assert torch.allclose(state.x[0], together.x[i], rtol=1e-12) and torch.allclose(state.objective[0], together.objective[i])
+        assert torch.allclose(alone.step_size(-1)[0], stiff.step_size(-1)[i], rtol=1e-12)
+
+
+def test_the_default_weights_follow_the_scale_of_the_network() -> None:
+    """A last layer and data a thousand times larger: weights a million times larger, and the same inputs."""
+    network, data = deep()
+    large = mlp((4, 12, 10, 8), dtype=torch.float64)
+    last = list(large.parameters())[-2:]
+    for p in last:
+        p.data *= 1e3
+    states = []
+    for net, y, alpha in ((network, data, 1e-2), (large, 1e3 * data, 1e4)):
+        problem = LiftedProblem.lift(problem_of(net, y, alpha).inverse, net)
+        states.append(BlockDescent().step(problem, BlockDescent().init(problem, torch.zeros(3, 4, dtype=torch.float64))))
+    assert torch.allclose(states[0].x, states[1].x, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(1e6 * states[0].objective, states[1].objective, rtol=1e-6)
+
+
+def test_counts_are_descended_with_the_curvature_of_their_divergence() -> None:
+    network, data = deep()
+    term = KullbackLeibler().at(network, data.abs())
+    problem = LiftedProblem.lift(replace(problem_of(network, data, 1e-2).inverse, term=term), network)
+    assert (term.curvature > 1).all() and (problem.step_size(1) < 1 / problem.curvatures[2][0]).all()
+    solver = BlockDescent(sweeps_per_step=1, inertia=False)
+    state = solver.init(problem, torch.zeros(3, 4, dtype=torch.float64))
+    for _ in range(20):
+        plain = solver._sweep(problem, state.x, state.us, state.dual)
+        assert (plain.objective <= state.objective).all()
+        state = solver.step(problem, state)
+
+
+def test_continuation_ends_on_the_graph_of_the_network_and_rises_only_with_the_weights() -> None:
+    network, data = deep()
+    problem = problem_of(network, data, 0.1)
+    solver, x = Continuation(), torch.zeros(3, 4, dtype=torch.float64)
+    states = [solver.init(problem, x)]
+    for _ in range(60):
+        states.append(solver.step(problem, states[-1]))
+        before, after = states[-2:]
+        same = before.stiffness == after.stiffness
+        assert (after.objective[same] <= before.objective[same] * (1 + 1e-12)).all()
+        assert (after.stiffness >= before.stiffness).all() and torch.isinf(after.optimality[~after.on_graph]).all()
+        assert (after.x - before.x).abs().max() < 10
+    end = states[-1]
+    assert end.on_graph.all() and torch.allclose(end.objective, problem.inverse.objective(end.x))
+    held = Continuation(last=0.0)
+    again = held.step(problem, held.init(problem, x))
+    assert (again.stiffness == 1).all() and torch.isfinite(again.optimality).all()
+
+
+def test_a_sample_is_continued_alone_as_in_the_batch() -> None:
+    network, data = deep()
+    problem, x = problem_of(network, data, 0.1), torch.zeros(3, 4, dtype=torch.float64)
+    solver, stop = Continuation(), relative_optimality(1e-6)
+    together = solve(solver, problem, solver.init(problem, x), stop=stop, max_steps=60).state
+    part = problem.select(torch.tensor([1]))
+    alone = solve(solver, part, solver.init(part, x[:1]), stop=stop, max_steps=60).state
+    assert torch.allclose(alone.x[0], together.x[1], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"formulation": "reduced", "layer_weights": 2.0}, r"layer_weights and continuation are of the lifted formulation"),
+        ({"continuation": True}, r"formulation is 'auto'. Write Variational\('lifted', ...\)"),
+        ({"formulation": "lifted", "layer_weights": 0.0}, r"layer_weights is 0.0, but must be one positive number"),
+        ({"formulation": "lifted", "layer_weights": (1.0, -1.0)}, r"or one for each activation but the last"),
+        ({"formulation": "lifted", "layer_weights": "heavy"}, r"Leave it out for weights that suit the network"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ni.Variational(**settings)
+
+
 def test_a_fidelity_on_the_output_of_the_last_activation_is_refused() -> None:
     network, data = deep(last_activation=True)
     with pytest.raises(
@@ -171,7 +300,7 @@ def test_a_fidelity_on_the_output_of_the_last_activation_is_refused() -> None:
 def test_invert_by_the_lifted_formulation() -> None:
     network, clean = deep(last_activation=True)
     data, noise_level = ni.add_noise(clean, relative=0.02, seed=0)
-    method = ni.Variational(formulation="lifted")
+    method = ni.Variational(formulation="lifted", layer_weights=10.0)
     result = ni.invert(network, data, noise_level=noise_level, method=method, tolerance=1e-4)
     assert result.converged, result.summary()
     assert result.certificate.kind == "stationarity"

@@ -13,8 +13,11 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from netinverse.fidelities import SquaredFidelity, default_fidelity
+from netinverse.inversion import invert
 from netinverse.methods.variational import certificate
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift
+from netinverse.networks.derivative import NetworkDerivative
+from netinverse.parameter_choice import Fixed
 from netinverse.problems import InverseProblem
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import Box, NonNegative
@@ -278,3 +281,76 @@ def test_factorisation_is_for_small_dense_maps_and_functions_that_the_interior_p
     assert factorised(problem, start) is not None
     monkeypatch.setattr("netinverse.solvers.convex.FACTOR_LIMIT", 1e3)
     assert factorised(problem, start) is None
+
+
+@pytest.mark.parametrize("regulariser", [Tikhonov(), TotalVariation()], ids=str)
+def test_the_last_activation_is_not_linearised(regulariser: Regulariser) -> None:
+    """Behind one layer the pre-activation is affine: its linearisation is exact, and one step ends at the convex optimum."""
+    model = layered(30)
+    problem = problem_of(model, regulariser, Box(0.0, 1.0))
+    convex = solved(problem_of(model, regulariser, Box(0.0, 1.0), affine=True), zeros(), max_steps=600, solver=Convex()).state
+    solver = GaussNewton(inner_tolerance=1e-7, forcing=1e-7, max_inner_steps=200, polishing_steps=0)
+    state = solver.step(problem, solver.init(problem, zeros()))
+    assert (state.objective <= convex.objective * (1 + 1e-5)).all()
+    linearised = problem_of(model, regulariser, Box(0.0, 1.0), squared=True)  # the activation itself, for which a step is too few
+    assert (solver.step(linearised, solver.init(linearised, zeros())).objective > 1.001 * convex.objective).any()
+
+
+def test_the_inner_solver_is_as_exact_as_the_forcing_term_asks() -> None:
+    """A tighter term costs inner iterations, and buys a decrease of at least its share."""
+    problem = problem_of(layered(30, 28), TotalVariation(), Box(0.0, 1.0))
+    spent, reached = [], []
+    for forcing in (0.5, 1e-3):
+        solver = GaussNewton(forcing=forcing, inner_tolerance=1e-9, polishing_steps=0, max_inner_steps=200)
+        state = solver.step(problem, solver.init(problem, zeros()))
+        spent.append(state.inner_iterations)
+        reached.append(problem.objective(zeros()) - state.objective)
+    assert (spent[0] <= spent[1]).all() and spent[0].sum() < spent[1].sum()
+    assert (reached[0] > 0).all() and (reached[1] > 0).all()
+
+
+def test_one_step_runs_the_network_once_for_all_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many products with the derivative the inner solver takes, they come from one recorded evaluation."""
+    problem = problem_of(layered(30, 28), TotalVariation(), Box(0.0, 1.0))
+    recorded, products = [], []
+    build, pull = NetworkDerivative.__init__, NetworkDerivative.adjoint
+    monkeypatch.setattr(NetworkDerivative, "__init__", lambda self, *given: (recorded.append(1), build(self, *given))[1])
+    monkeypatch.setattr(NetworkDerivative, "adjoint", lambda self, y: (products.append(1), pull(self, y))[1])
+    solver = GaussNewton(polishing_steps=0)
+    state = solver.init(problem, zeros())
+    recorded.clear()
+    solver.step(problem, state)
+    assert len(recorded) == 2 and len(products) > 20  # the step's own, and that of the stationarity residual at its end
+
+
+def test_each_sample_takes_its_own_step_length() -> None:
+    """tanh x = 0: from 1.5 the linearisation leads past the other branch, and that step alone is halved; Newton's by hand."""
+    layer = nn.Linear(1, 1).double().requires_grad_(False)
+    layer.weight.fill_(1.0)
+    layer.bias.fill_(0.0)
+    network = lift(nn.Sequential(layer, nn.Tanh()), torch.zeros(2, 1, dtype=F64))
+    x, zero = torch.tensor([[0.3], [1.5], [-0.5]], dtype=F64), torch.zeros(3, 1, dtype=F64)
+    operator = NetworkOutput(network)
+    term, alpha = SquaredFidelity().at(network, zero), torch.full((3,), 1e-9, dtype=F64)
+    problem = InverseProblem(operator, operator, term, zero, Tikhonov(), None, alpha, affine=False)
+    solver = GaussNewton(polishing_steps=0, forcing=1e-6, inner_tolerance=1e-9, max_inner_steps=200)
+    after = solver.step(problem, solver.init(problem, x)).x
+    newton = -torch.tanh(x) / (1 - torch.tanh(x).square())
+    torch.testing.assert_close((after - x) / newton, torch.tensor([[1.0], [0.5], [1.0]], dtype=F64), rtol=1e-3, atol=0)
+
+
+class Root(nn.Module):
+    """x -> (x, sqrt(relu(x + 1))), whose derivative is 0 * inf from x = -1 down."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, torch.sqrt(torch.relu(x + 1))], 1)
+
+
+def test_a_nan_that_arises_in_one_step_ends_its_sample_alone_with_the_last_good_state() -> None:
+    data = torch.tensor([[1.0, 1.4], [-2.0, 0.0], [0.5, 1.2]], dtype=F64)
+    found = invert(Root(), data, input_shape=1, rule=Fixed(1e-3), regulariser=Tikhonov())
+    assert found.status[1] is Status.DIVERGED and "NaN or infinite" in found.status[1].value
+    assert found.status[0] is found.status[2] is Status.CONVERGED
+    assert torch.isfinite(found.x).all() and torch.isfinite(found.residual).all()
+    assert found.x[1].item() < -1 and found.steps[1] > 1  # the end of the steps before
+    assert "sample 1" in found.summary()
