@@ -43,7 +43,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size(16, 4, 5, 4000, 6000, 40, "out/lifted_schemes"),
+    "full": Size(16, 4, 5, 1500, 3000, 25, "out/lifted_schemes"),
     "smoke": Size(4, 2, 2, 50, 50, 3, "out/lifted_schemes-smoke"),
 }
 Trace = list[tuple[float, list[float]]]

@@ -299,12 +299,12 @@ def test_the_last_activation_is_not_linearised(regulariser: Regulariser) -> None
 def test_the_inner_solver_is_as_exact_as_the_forcing_term_asks() -> None:
     """A tighter term costs inner iterations, and buys a decrease of at least its share."""
     problem = problem_of(layered(30, 28), TotalVariation(), Box(0.0, 1.0))
-    spent, reached = [], []
+    start, spent, reached = zeros() + 0.1, [], []
     for forcing in (0.5, 1e-3):
         solver = GaussNewton(forcing=forcing, inner_tolerance=1e-9, polishing_steps=0, max_inner_steps=200)
-        state = solver.step(problem, solver.init(problem, zeros()))
+        state = solver.step(problem, solver.init(problem, start))
         spent.append(state.inner_iterations)
-        reached.append(problem.objective(zeros()) - state.objective)
+        reached.append(problem.objective(start) - state.objective)
     assert (spent[0] <= spent[1]).all() and spent[0].sum() < spent[1].sum()
     assert (reached[0] > 0).all() and (reached[1] > 0).all()
 
