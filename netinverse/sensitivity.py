@@ -26,7 +26,7 @@ def is_constant(network: LiftedNetwork, problem: InverseProblem, x: Tensor, seed
     direction = torch.randn((2, *x.shape[1:]), generator=generator, dtype=torch.float64).to(x)
     probes = problem.feasible(torch.cat([sign * scale * direction for scale in SCALES for sign in (1.0, -1.0)]))
     with torch.no_grad():
-        tried = torch.cat([network(pair) for pair in probes.split(2)])  # in the memory of two
+        tried = torch.cat([network(pair) for pair in torch.split(probes, 2)])  # in the memory of two
         here: Tensor = network(x)
     rounding = 16 * torch.finfo(x.dtype).eps * tried[0].abs().max()
     same: Tensor = ((tried - tried[:1]).abs() <= rounding).all()

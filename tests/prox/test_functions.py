@@ -286,6 +286,19 @@ def test_conjugates_of_norms_and_sets() -> None:
     assert px.NonNegative().conjugate(p.abs()).isinf().all()
 
 
+@pytest.mark.parametrize("function", [px.L1(), px.L1(0.5), px.GroupL21(), px.GroupL21(weight=3.0)])
+def test_the_dual_ball_of_a_weighted_norm_is_that_of_the_norm_blown_up(function: px.L1 | px.GroupL21) -> None:
+    """By Moreau's identity, p - s prox_{w f/s}(p/s), for a weight of each sample; with none at all the ball is a point."""
+    weight = torch.tensor([0.3, 2.0, 0.0], dtype=F64)
+    p = 3 * torch.randn(3, 2, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=F64)
+    p[0] *= 0.01  # inside the ball
+    for step in (0.5, 4.0):
+        expected = p - step * function.prox(p / step, weight / step)
+        found = px.Scaled(function, weight).conjugate_prox(p, step)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    assert torch.equal(found[0], p[0]) and found[2].abs().max() == 0
+
+
 def test_the_zero_weight_switches_a_function_off() -> None:
     f = px.Scaled(px.NonNegative(), torch.tensor([0.0, 1.0], dtype=F64))
     x = torch.tensor([[-1.0, 2.0], [-1.0, 2.0]], dtype=F64)
