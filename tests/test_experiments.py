@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,9 @@ from experiments import (
     training,
 )
 from experiments.autoencoder import Settings, autoencoder
-from experiments.benchmarks import parallel
+from experiments.benchmarks import digits, overhead, parallel, scaling
 from experiments.benchmarks.lifting import added_bytes
+from experiments.benchmarks.measuring import Target, stored_targets, verdicts
 from experiments.demo import picture, psnr
 
 QUICK = Settings(train=128, epochs=1)
@@ -293,3 +295,32 @@ def test_a_figure_is_kept_with_what_its_script_printed(tmp_path: Path, monkeypat
     figures.made("shallow", tmp_path / "kept", "smoke")
     assert (tmp_path / "kept" / "shallow.txt").read_text() == "a table\n"
     assert (tmp_path / "kept" / "shallow-residual.png").read_bytes() == b"residual.png"
+
+
+def test_a_figure_is_met_on_the_right_side_of_its_target_and_never_where_it_was_not_reached() -> None:
+    assert Target("a", 10.0, 10.0, at_least=True).met and not Target("a", 9.9, 10.0, at_least=True).met
+    assert Target("a", 1.25, 1.25, at_least=False).met and not Target("a", 1.3, 1.25, at_least=False).met
+    none = Target("never reached", None, 1.25, at_least=False)
+    assert not none.met and re.search(r"never reached .*none +at most 1.25 +not met", verdicts([none]))
+
+
+def test_the_ratios_of_the_digits_compare_what_each_has_to_reach() -> None:
+    """Adam is at 24 dB after 20 s, L-BFGS near its 25 after 8 s, the inversion at 26.5 after 2 s and at 25 after 1."""
+    runs = [
+        digits.Run("netinverse, a", None, "box", [1.0, 2.0], [25.5, 26.6]),
+        digits.Run("netinverse, b", None, "box", [9.0], [26.9]),
+        digits.Run("Adam", 0.1, "rate", [10.0, 20.0], [23.0, 24.1]),
+        digits.Run("L-BFGS", 0.1, "box", [4.0, 8.0, 12.0], [20.0, 24.95, 25.0]),
+        digits.Run("L-BFGS", 0.1, "no box", [1.0], [19.0]),
+    ]
+    assert [target.value for target in digits.targets(runs)] == [10.0, 4.0, 8.0]
+    assert digits.targets(runs[2:])[0].value is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("benchmark", [digits, overhead, scaling], ids=["digits", "overhead", "scaling"])
+def test_benchmarks_of_the_solvers_store_their_figures_beside_the_targets(benchmark: Any, tmp_path: Path) -> None:
+    benchmark.main(size="smoke", out=tmp_path)
+    name = benchmark.__name__.rsplit(".", 1)[-1]
+    found = stored_targets(tmp_path, [name])
+    assert found and all(target.value is None or target.value > 0 for target in found)
