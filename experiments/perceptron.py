@@ -54,11 +54,12 @@ class Row:
 
 
 def rules(walk: ni.Walk) -> dict[str, Any]:
-    """By name; the last four pick from a walk over the weights."""
+    """By name; all but the first three and the a priori rule pick from a walk over the weights."""
     return {
         UNTOLD: ni.Fixed(ALPHA),
         "published": ni.Fixed(ALPHA),
         "discrepancy principle": ni.DiscrepancyPrinciple(floor=0.0),
+        "discrepancy, sequential": ni.SequentialDiscrepancy(walk=walk),
         "a priori, alpha = delta": ni.APriori(),
         "Lepskii": ni.Lepskii(walk=walk),
         "quasi-optimality": ni.QuasiOptimality(walk=walk),
@@ -160,8 +161,8 @@ def against_alpha(rows: list[Row], curve: dict[str, list[float]]) -> Figure:
     axis = figure.subplots()
     axis.loglog(curve["alpha"], curve["error"], "-", color="0.3", label="any weight", zorder=1)
     axis.loglog(curve["alpha"], curve["error_untold"], "--", color="0.3", label="any weight, level not told", zorder=1)
-    for row, marker in zip(rows, "X*osdD^vP", strict=True):
-        size = {"*": 11, "o": 13, "s": 10}.get(marker, 7)  # several rules choose nearly the same weight
+    for row, marker in zip(rows, "X*ohsD^vP", strict=True):
+        size = {"*": 11, "o": 14, "h": 9, "s": 11}.get(marker, 7)  # several rules choose nearly the same weight
         axis.plot(row.alpha, row.error, marker, ms=size, mfc="none", mew=1.6, ls="", label=row.rule, zorder=2)
     axis.set(xlabel="weight alpha", ylabel="relative error")
     axis.grid(alpha=0.3)

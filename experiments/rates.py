@@ -326,9 +326,13 @@ def without_element(activation: str, regulariser: str, size: Size) -> tuple[floa
     rows = size.few_rows * (2 if activation == "ReLU" else 1)
     network = layer(activation, rows, size.side**2, size.decades, seed=1)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(size.samples, size.side**2, generator=generator, dtype=torch.float64)
-    matrix = affine_of(network).weight
-    truth = torch.stack([scaled(x, matrix, activation) for x in drawn]).reshape(-1, 1, size.side, size.side)
+    matrix, bias = affine_of(network).weight, affine_of(network).bias
+    found: list[Tensor] = []
+    while len(found) < size.samples:
+        x = scaled(torch.randn(size.side**2, generator=generator, dtype=torch.float64), matrix, activation)
+        if int(carrying(activation, matrix @ x + bias).sum()) <= size.few_rows:  # more active rows may span every subgradient
+            found.append(x)
+    truth = torch.stack(found).reshape(-1, 1, size.side, size.side)
     problem = Problem.of(network, regulariser, truth, size)
     source = ni.source_element(problem.network, truth, problem.regulariser, max_iterations=size.search)
     tables = []
@@ -336,8 +340,8 @@ def without_element(activation: str, regulariser: str, size: Size) -> tuple[floa
         errors = problem.errors(problem.invert(rule, 1e-5).x)[0]
         relative = problem.noise_level / problem.network(problem.truths).norm(dim=1)
         tables.append(problem.index.assign(rule=name, relative_noise=relative.numpy(), relative_error=errors.numpy()))
-    found = pd.concat(tables, ignore_index=True).assign(activation=activation, regulariser=regulariser)
-    return float(source.residual.min()), found
+    rows_found = pd.concat(tables, ignore_index=True).assign(activation=activation, regulariser=regulariser)
+    return float(source.residual.min()), rows_found
 
 
 def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
@@ -402,6 +406,13 @@ def table(lines: list[Line], report: dict[str, Any], rough: pd.DataFrame) -> str
 
 
 COLOURS = dict(zip(RULES, ("C0", "C1"), strict=True))
+# Both rules often come to the same: the second is drawn inside the first.
+MARKERS: dict[str, dict[str, Any]] = {
+    RULES[0]: {"marker": "o", "ms": 7, "mfc": "none", "lw": 2.4},
+    RULES[1]: {"marker": "o", "ms": 3.5, "lw": 1.2},
+}
+LEAST = 1e-13
+"""What is smaller is drawn as this: the solver's accuracy, and distances that are zero."""
 
 
 def panels(rows: pd.DataFrame, height: float) -> tuple[Figure, dict[tuple[str, str], Axes]]:
@@ -430,8 +441,9 @@ def legend(figure: Figure, axes: dict[tuple[str, str], Axes]) -> None:
 def distances(rows: pd.DataFrame) -> Figure:
     """D against noise with its bound, slope 1, and the solver's own accuracy gap/alpha.
 
-    The mean of D, which is zero for some draws, and the median of the bounds, which are large for some: noise on a unit where the
-    activation is constant costs B as much as it, not its square, unless the fidelity recognises it (``BregmanFidelity.snap``).
+    The mean of D, which is zero for some draws, with the middle 80 % of draws, and the median of the bounds, which are large for
+    some: noise on a unit where the activation is constant costs B as much as it, not its square, unless the fidelity recognises
+    it (``BregmanFidelity.snap``).
     """
     figure, axes = panels(rows, 2.5)
     for place, axis in axes.items():
@@ -442,12 +454,17 @@ def distances(rows: pd.DataFrame) -> Figure:
             noise, colour = levels["relative_noise"].median(), COLOURS[rule]
             finite = part["bound"].where(np.isfinite(part["bound"]))
             accuracy = (part["gap"] / part["alpha"]).groupby(part["level"]).median()
-            axis.plot(noise, levels["symmetric_distance"].mean(), "o-", color=colour, ms=4, label=f"{rule}: D, mean")
+            low, high = (levels["symmetric_distance"].quantile(q).clip(lower=LEAST) for q in (0.1, 0.9))
+            axis.fill_between(noise, low.to_numpy(), high.to_numpy(), color=colour, alpha=0.12, lw=0)
+            axis.plot(noise, levels["symmetric_distance"].mean(), color=colour, label=f"{rule}: D, mean", **MARKERS[rule])
             axis.plot(noise, finite.groupby(part["level"]).median(), "--", color=colour, label=f"{rule}: its bound, median")
-            axis.plot(noise, accuracy, ":", color=colour, label=f"{rule}: gap / alpha of the solver")
+            axis.plot(noise, accuracy.clip(lower=LEAST), ":", color=colour, label=f"{rule}: gap / alpha of the solver")
         first = here[here["rule"] == RULES[0]].groupby("level")
         ends, top = first["relative_noise"].median().to_numpy(), float(first["symmetric_distance"].mean().iloc[-1])
-        axis.plot(ends, top / 6 * ends / ends[-1], color="0.4", lw=1, label="slope 1")
+        for power, style in ((1, "-"), (2, "-.")):
+            if power == 1 or place[1] == next(iter(REGULARISERS)):
+                axis.plot(ends, top / 6 * (ends / ends[-1]) ** power, style, color="0.4", lw=1, label=f"slope {power}")
+        axis.set_ylim(LEAST / 10, 100)
     for (_, regulariser), axis in axes.items():
         if regulariser == next(iter(REGULARISERS)):
             axis.set_ylabel("Bregman distance D")
@@ -456,16 +473,20 @@ def distances(rows: pd.DataFrame) -> Figure:
 
 
 def errors(rows: pd.DataFrame, rough: pd.DataFrame) -> Figure:
-    """Relative error against noise, with a source element and without; crosses: the best weight for Morozov's draws."""
+    """Relative error against noise, with a source element and without, median and middle 80 %; crosses: the best weight."""
     figure, axes = panels(rows, 2.5)
     for place, axis in axes.items():
-        for found, style, said in ((rows, "o-", "source element"), (rough, "s--", "no source element")):
+        for found, style, said in ((rows, "-", "source element"), (rough, "--", "no source element")):
             here = found[(found["activation"] == place[0]) & (found["regulariser"] == place[1])]
             for rule in RULES:
                 part = here[here["rule"] == rule]
                 levels = part.groupby("level")
                 noise, colour = levels["relative_noise"].median(), COLOURS[rule]
-                axis.plot(noise, levels["relative_error"].median(), style, color=colour, ms=4, label=f"{rule}, {said}")
+                low, high = (levels["relative_error"].quantile(q) for q in (0.1, 0.9))
+                axis.fill_between(noise, low.to_numpy(), high.to_numpy(), color=colour, alpha=0.12, lw=0)
+                axis.plot(
+                    noise, levels["relative_error"].median(), ls=style, color=colour, label=f"{rule}, {said}", **MARKERS[rule]
+                )
                 if rule == "Morozov" and "best_error" in part:
                     axis.plot(noise, levels["best_error"].median(), "kx", ms=6, label="best weight, source element")
         if place[1] == next(iter(REGULARISERS)):

@@ -28,8 +28,8 @@ class BregmanIteration(IterativeMethod):
     from over-regularised to the data, and the rule picks one: the discrepancy principle the first with a residual of at most
     tau * noise level. Where the problem is convex, D_R^{p_k}(truth, x_k) falls until then. In the result ``alpha`` is alpha/k.
 
-    formulation: what is minimised in each step, as in ``Variational``. "lifted" is over the input and the activations, with D_R of
-    the input; behind several layers the residual, that of the network itself, falls more slowly then.
+    formulation: what is minimised in each step, as in ``Variational``. "lifted" is over the input and the activations, with D_R
+    of the input; behind several layers the residual, that of the network itself, falls more slowly then.
 
     Osher, Burger, Goldfarb, Xu & Yin, Multiscale Model. Simul. 4, 2005. Raises ValueError for alpha that is not positive.
     """
