@@ -48,7 +48,9 @@ class Box(Separable):
         return x.clamp(self.lower, self.upper)  # several times faster than with tensors that broadcast
 
     def activation(self, z: Tensor) -> Tensor:
-        return self.project(z)
+        if isinstance(self.lower, Tensor) or isinstance(self.upper, Tensor):
+            return self.project(z)
+        return z.clamp(self.lower, self.upper)
 
     def slope(self, z: Tensor) -> Tensor:
         lower, upper = self.bounds(z)

@@ -7,6 +7,7 @@ from math import inf
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from netinverse.protocols import Step
 from netinverse.prox.compensated import accurate_sum, two_product
@@ -107,7 +108,7 @@ class L1(Separable):
         return self.weight * x.abs()
 
     def activation(self, z: Tensor) -> Tensor:
-        return self.prox_entries(z, z.new_ones(()))
+        return functional.softshrink(z, self.weight)
 
     def slope(self, z: Tensor) -> Tensor:
         return (z.abs() > self.weight).to(z.dtype)

@@ -6,6 +6,7 @@ from math import inf
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from netinverse.prox.rectifiers import Rectifier, linear_penalty
 from netinverse.prox.scalar import beyond
@@ -33,6 +34,9 @@ class PReLUPotential(Rectifier):
         """The slope of each entry of z."""
         along = (-1,) + (1,) * (z.ndim - 2)
         return self.slopes.to(z).reshape(along).expand_as(z)
+
+    def activation(self, z: Tensor) -> Tensor:
+        return functional.prelu(z, self.slopes.to(z))
 
     def left(self, z: Tensor) -> Tensor:
         return self._slopes(z) * z

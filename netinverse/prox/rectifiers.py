@@ -8,6 +8,7 @@ from math import inf
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from netinverse.prox.compensated import accurate_sum, exponential, times, two_product
 from netinverse.prox.scalar import Separable, beyond, solve_monotone
@@ -108,6 +109,9 @@ class LeakyReLUPotential(Rectifier):
                 f"factor into the next affine map."
             )
 
+    def activation(self, z: Tensor) -> Tensor:
+        return functional.leaky_relu(z, self.negative_slope)
+
     def left(self, z: Tensor) -> Tensor:
         return self.negative_slope * z
 
@@ -156,6 +160,10 @@ class ELUPotential(Rectifier):
     @property
     def lower(self) -> float:  # type: ignore[override]
         return -self.alpha
+
+    def activation(self, z: Tensor) -> Tensor:
+        out: Tensor = torch.ops.aten.elu(z, self.alpha / self.positive_slope, self.positive_slope, self.rate)
+        return out
 
     def left(self, z: Tensor) -> Tensor:
         return self.alpha * torch.expm1(self.rate * z)

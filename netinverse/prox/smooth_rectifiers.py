@@ -7,6 +7,7 @@ from math import inf, log, pi
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from netinverse.prox.compensated import accurate_sum, exponential, two_product, two_sum
 from netinverse.prox.norms import require_positive
@@ -32,7 +33,8 @@ class SoftplusPotential(Separable):
         return -dilogarithm_gap(self.beta * x) / self.beta**2
 
     def activation(self, z: Tensor) -> Tensor:
-        return torch.logaddexp(self.beta * z, torch.zeros_like(z)) / self.beta
+        # Beyond 40 the two differ by less than rounding.
+        return functional.softplus(z, self.beta, threshold=40.0)
 
     def slope(self, z: Tensor) -> Tensor:
         return torch.sigmoid(self.beta * z)

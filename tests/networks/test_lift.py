@@ -281,6 +281,29 @@ def test_refusals_say_what_was_found_and_what_to_do(model: nn.Module, shape: tup
         lift(model, torch.zeros(2, *shape))
 
 
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU6(),
+        nn.LeakyReLU(0.2),
+        nn.PReLU(),
+        nn.Hardtanh(),
+        nn.Hardsigmoid(),
+        nn.Softshrink(),
+        nn.Softplus(),
+        nn.ELU(),
+        nn.CELU(0.5),
+    ],
+    ids=lambda a: type(a).__name__,
+)
+def test_a_lifted_network_in_a_model_keeps_its_activations(activation: nn.Module) -> None:
+    """The potentials compute by torch's own functions, which capture knows: nothing becomes smooth on the way."""
+    inside = lift(nn.Sequential(nn.Linear(4, 3), activation).double().eval(), torch.zeros(1, 4, dtype=torch.float64))
+    around = lift(nn.Sequential(nn.Linear(5, 4).double(), inside), torch.zeros(1, 5, dtype=torch.float64))
+    assert [node.kind for node in around.nodes] == ["affine", "proximal"]
+    assert type(around.nodes[-1].potential) is type(inside.nodes[-1].potential)
+
+
 def test_rounding_of_what_cancels_is_not_taken_for_a_mixed_batch() -> None:
     """An output of nearly 0 made of large terms comes out differently alone and in a batch, by their rounding."""
     probe = torch.randn((3, 4096), generator=torch.Generator().manual_seed(0), dtype=torch.float64)[0]
