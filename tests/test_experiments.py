@@ -16,6 +16,7 @@ from experiments import (
     encoders,
     feature_inversion,
     figures,
+    lifted_schemes,
     names,
     rates,
     resnet,
@@ -216,6 +217,19 @@ def test_the_convexity_of_plus_layers_is_that_of_the_formulas(layers: int) -> No
     assert found["weight_from_eigenvalues"] == pytest.approx(found["weight_formula"], rel=1e-9)
     if layers == 20:
         assert found["rho_formula"] == pytest.approx(187.4, abs=0.05)
+
+
+def test_the_proximal_map_of_a_relu_penalty_is_the_best_point_of_a_lattice() -> None:
+    a, b = torch.meshgrid(*[torch.linspace(-3, 3, 7, dtype=torch.float64)] * 2, indexing="ij")
+    z, u = torch.meshgrid(*[torch.linspace(-4, 4, 401, dtype=torch.float64)] * 2, indexing="ij")
+
+    def cost(z: torch.Tensor, u: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        penalty = ni.NonNegative().penalty(u.reshape(-1, 1), z.reshape(-1, 1)).reshape(z.shape)
+        return 2 * penalty + 2.5 * ((z - a).square() + (u - b).square())
+
+    found = lifted_schemes.prox_of_relu_penalty(a, b, torch.tensor(2.0, dtype=torch.float64), 5.0)
+    least = torch.stack([cost(z, u, *point).min() for point in zip(a.flatten(), b.flatten(), strict=True)])
+    assert (cost(*found, a, b).flatten() <= least + 1e-12).all()
 
 
 def test_every_iterate_is_watched_and_a_rule_that_reads_them_picks_the_one_it_stops_at() -> None:

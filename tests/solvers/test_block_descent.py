@@ -263,6 +263,7 @@ def test_continuation_ends_on_the_graph_of_the_network_and_rises_only_with_the_w
     assert (again.stiffness == 1).all() and torch.isfinite(again.optimality).all()
 
 
+@pytest.mark.slow
 def test_a_sample_is_continued_alone_as_in_the_batch() -> None:
     network, data = deep()
     problem, x = problem_of(network, data, 0.1), torch.zeros(3, 4, dtype=torch.float64)

@@ -131,6 +131,7 @@ def test_the_lifted_minimum_is_below_the_reduced_one() -> None:
         assert (problem.inverse.objective(x) >= state.objective - state.optimality).all()
 
 
+@pytest.mark.slow
 def test_heavier_layers_lead_to_the_reduced_solution() -> None:
     """The law of continuation: the violation falls as one over the weight, the minimum rises, x and its residual converge."""
     found: list[tuple[Tensor, ...]] = []
