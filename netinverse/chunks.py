@@ -89,6 +89,12 @@ def run_in_chunks(
         return inversion.run(on_try, checkpoint)
     done = [] if checkpoint is None else checkpoint.finished(inversion.start.device)
     parts = [Reconstruction.of_archive(*each) for each in done]
+    if len(parts) > len(chunks) or any(len(p.status) != len(c) for p, c in zip(parts, chunks, strict=False)):
+        raise ValueError(
+            f"invert: the checkpoint has chunks of {', '.join(str(len(part.status)) for part in parts)} samples, but the budget "
+            f"now makes chunks of {len(chunks[0])}: another version of torch or netinverse counts otherwise. Delete the file to "
+            f"begin anew, or go on where it was written."
+        )
     for index in chunks[len(parts) :]:
         parts.append(inversion.select(index).run(on_try, checkpoint))
         if checkpoint is not None:

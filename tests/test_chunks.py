@@ -163,6 +163,9 @@ def test_interrupted_in_any_chunk_it_ends_with_the_same_bits(tmp_path: Path, mon
     assert torch.equal(solve(checkpoint=path, **arguments).x, whole.x)
     with pytest.raises(ValueError, match="its settings differ"):
         solve(checkpoint=path, **{**arguments, "memory_budget": 2e9})
+    monkeypatch.setattr("netinverse.inversion.chunks_of", lambda *_: torch.arange(BATCH).tensor_split(2))
+    with pytest.raises(ValueError, match=r"chunks of 4, 4, 4 samples, but the budget now makes chunks of 6.*Delete the file"):
+        solve(checkpoint=path, **arguments)
 
 
 def test_a_disk_that_fills_at_the_end_of_a_chunk_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,10 @@ class Variational:
     continuation: the lifted problem with its weights first; once the rule has found its alpha there, the weights grow tenfold
     from solution to solution, and end infinite: the answer is one of the reduced problem, begun where the lifted one led.
 
-    precision: torch.float32 searches in half the memory, and faster where the arithmetic counts: the weight is found with it, and
-    the solution there as far as it carries (``NARROW_REACH``). From there the work goes on in float64 to the tolerance, so that
-    residual, objective and certificate are those of float64. Layers that are factorised stay in float64 altogether.
+    precision: with torch.float32 the weight is found in float32, and the solution there as far as that carries
+    (``NARROW_REACH``). From there the work goes on in float64 to the tolerance, so that residual, objective and certificate are
+    those of float64. It pays where the network's products take most of the time: for small networks it does not. Layers
+    that are factorised stay in float64 altogether.
     """
 
     formulation: str = "auto"

@@ -89,7 +89,7 @@ def invert_data_set(
             f"{WHO}: noise_level has {len(noise_level)} values, but there are {samples} samples. "  # type: ignore[arg-type]
             f"Pass one for each, or one number."
         )
-    taken = {"regulariser", "constraint", "rule", "method", "fidelity", "tolerance", "max_steps", "seed"}
+    taken = {"regulariser", "constraint", "rule", "method", "fidelity", "tolerance", "max_steps", "seed", "memory_budget"}
     if unknown := sorted(set(arguments) - taken):
         raise TypeError(f"{WHO}: there is no argument {', '.join(unknown)}. Of invert's it takes {', '.join(sorted(taken))}.")
     if not samples:
