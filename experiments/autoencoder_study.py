@@ -202,11 +202,11 @@ def picture(everything: pd.DataFrame, size: Size) -> Figure:
     figure = Figure(figsize=(11, 10), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     first = everything[(everything["sample"] < size.few) & (everything.seed == 0)]
-    few = f"median and middle half of {size.few} digits"
+    few = f"{size.few} digits"
     shown: list[tuple[str, tuple[str, ...], pd.DataFrame]] = [
-        (f"total variation: median and middle half of {size.digits} digits, {size.seeds} seed(s)", size.rules, everything),
+        (f"total variation: {size.digits} digits, {size.seeds} seed(s)", size.rules, everything),
         (f"rules that compare solutions: {few}", (size.rules[0], *size.walking), first),
-        (f"methods, stopped by the discrepancy principle: {few}", (size.rules[0], *size.methods), first),
+        (f"methods that the discrepancy principle stops: {few}", (size.rules[0], *size.methods), first),
         (f"other ways: {few}", (size.rules[0], *OTHERS), first),
     ]
     for axis, (title, names, rows) in zip(panels.flat, shown, strict=True):
@@ -221,7 +221,7 @@ def picture(everything: pd.DataFrame, size: Size) -> Figure:
         axis.grid(alpha=0.3)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8.5, frameon=False)
     for axis in panels[:, 0]:
-        axis.set_ylabel("||x - truth|| / ||truth||")
+        axis.set_ylabel("||x - truth|| / ||truth||, median and middle half")
     return figure
 
 
