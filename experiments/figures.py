@@ -24,6 +24,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "lifted_schemes": ("lifted_schemes.png",),
     "sparse_weights": ("sparse_weights.png",),
     "encoders": ("encoders.png",),
+    "proximal_denoiser": ("curves.png", "pictures.png"),
 }
 FOLDER = Path(__file__).parents[1] / "docs" / "figures"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experiments import (
     figures,
     lifted_schemes,
     names,
+    proximal_denoiser,
     rates,
     resnet,
     semiconvergence,
@@ -338,3 +340,24 @@ def test_benchmarks_of_the_solvers_store_their_figures_beside_the_targets(benchm
     name = benchmark.__name__.rsplit(".", 1)[-1]
     found = stored_targets(tmp_path, [name])
     assert found and all(target.value is None or target.value > 0 for target in found)
+
+
+def test_turns_go_through_all_patches_and_stop_the_clock_between_them() -> None:
+    size = dataclasses.replace(proximal_denoiser.SIZES["smoke"], turn=5)
+    turns = proximal_denoiser.Turns(ni.proximal_denoiser(1, 4, 2), size)
+    seen = [truth for _ in range(2) for _, truth in turns]
+    assert torch.equal(torch.cat(seen).sum((1, 2, 3)).sort().values, turns.data[1].sum((1, 2, 3)).sort().values)
+    assert len(turns.curve) == 3 and turns.curve[0][0] == 0 and turns.seconds == turns.curve[-1][0] < 1
+    noise = turns.data[0] - turns.data[1]
+    assert float(noise.std()) == pytest.approx(25 / 255, rel=0.05)
+
+
+def test_total_variation_takes_the_best_weight_for_the_picture() -> None:
+    truth = torch.zeros(1, 1, 24, 24)
+    truth[..., 12:] = 1
+    z = proximal_denoiser.noisy(truth, 0)
+    best = proximal_denoiser.psnr(truth, proximal_denoiser.total_variation(z, truth))
+    for weight in proximal_denoiser.TV_WEIGHTS:
+        found = torch.as_tensor(proximal_denoiser.denoise_tv_chambolle(z[0, 0].numpy(), weight))[None, None]
+        assert proximal_denoiser.psnr(truth, found) <= best
+    assert best > proximal_denoiser.psnr(truth, z) + 5

@@ -29,7 +29,7 @@ class Swept:
 
 @dataclass(frozen=True)
 class Constants:
-    """What programs take besides the values of nodes: parameters, and what is made of parameters alone, such as normalised filters.
+    """What programs take besides the values of nodes: parameters, and what is made of them alone, such as normalised filters.
 
     ``values``: by name, what is made being leaves, computed and differentiated once however many nodes take it. ``made``: the
     same as functions of the parameters, where these are trained.
