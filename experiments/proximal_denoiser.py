@@ -214,7 +214,7 @@ def _psnrs(truth: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, floa
 
 def table(rows: list[Row], size: Size) -> str:
     lines = [
-        f"noise 25/255, {len(LEARNT_FROM) * size.patches} patches of {size.side} x {size.side} learnt from, {size.features} "
+        f"noise 25/255, {len(LEARNT_FROM) * size.patches} patches of {size.side} x {size.side} learnt from; {size.features} "
         f"filters of 3 x 3, {size.depth} steps; PSNR in dB on pictures held out",
         f"{'denoiser':12}{'training':18}{'rate':>8}{'steps':>7}{'seconds':>9}"
         + "".join(f"{n:>9}" for n in HELD_OUT)
