@@ -46,7 +46,7 @@ def _ran(place: Path, count: int) -> list[int]:
     lines = [[*command, str(k), str(place), str(count)] for k in range(count)]
     processes = [subprocess.Popen(line, cwd=ROOT, env=environment) for line in lines]
     try:
-        return [process.wait(240) for process in processes]
+        return [process.wait(400) for process in processes]
     finally:
         for process in processes:
             process.kill()
