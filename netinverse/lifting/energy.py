@@ -170,9 +170,10 @@ class LiftedEnergy:
             fidelity, layers = 1.0 if name == self.output else 0.0, 0.0
             for affine, index, _ in self._children[name]:
                 square = affine.map_from(name).norm_bound() ** 2
-                fidelity, layers = (
-                    (fidelity + square, layers) if index is None else (fidelity, layers + self._weights[index] * square)
-                )
+                if index is None:
+                    fidelity += square
+                else:
+                    layers += self._weights[index] * square
             found.append((fidelity, layers))
         return tuple(found)
 
