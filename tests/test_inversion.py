@@ -320,7 +320,7 @@ def test_nothing_of_the_callers_changes_and_the_dtype_is_that_of_the_data(dtype:
     assert all(p.grad is None for p in model.parameters()) and not model.training
     assert torch.equal(torch.get_rng_state(), random)
     assert result.x.dtype == dtype and result.data.dtype == dtype and result.x.device == data.device
-    for name, tensor in result._tensors().items():
+    for name, tensor in result.archive()[0].items():
         assert not tensor.requires_grad and tensor.grad_fn is None, name
 
 
@@ -467,8 +467,8 @@ def test_a_saved_result_comes_back(tmp_path: Path) -> None:
     result = standard()
     result.save(tmp_path / "result.npz")
     loaded = ni.Reconstruction.load(tmp_path / "result.npz")
-    for name, tensor in result._tensors().items():
-        assert torch.equal(loaded._tensors()[name], tensor), name
+    for name, tensor in result.archive()[0].items():
+        assert torch.equal(loaded.archive()[0][name], tensor), name
     assert loaded.status == result.status and loaded.message == result.message and loaded.summary() == result.summary()
     assert loaded.tried.equals(result.tried) and loaded.history.equals(result.history)
     assert loaded.certificate.kind == result.certificate.kind

@@ -41,8 +41,8 @@ def test_round_trip(tmp_path: Path, n: int, dtype: torch.dtype) -> None:
     before, path = result(n, dtype), tmp_path / "result.npz"
     before.save(path)
     after = Reconstruction.load(path)
-    for name, tensor in before._tensors().items():
-        other = after._tensors()[name]
+    for name, tensor in before.archive()[0].items():
+        other = after.archive()[0][name]
         assert other.dtype == tensor.dtype and other.shape == tensor.shape
         assert torch.equal(other.isnan(), tensor.isnan()) and torch.equal(other.nan_to_num(), tensor.nan_to_num())
     assert (after.status, after.message, after.seconds, after.subgradient) == (before.status, "said", 0.1, None)
