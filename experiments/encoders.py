@@ -61,10 +61,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Kind:
-    """784 -> hidden -> code: the layers, the bound of the noise amplification that they give, and whether a penalty helps."""
+    """784 -> hidden -> code: the layers, the bound of the noise amplification that they give, the rate, and a penalty's help."""
 
     layers: Callable[[int, int], nn.Sequential]
     bound: float = math.inf
+    rate: float = 2e-3
     is_conditioned: bool = False
 
 
@@ -95,8 +96,8 @@ def plus(code: int, hidden: int) -> nn.Sequential:
 
 KINDS = {
     "ordinary": Kind(ordinary),
-    "ordinary, ReLU code": Kind(with_relu),
-    "conditioned": Kind(ordinary, is_conditioned=True),
+    "ordinary, ReLU code": Kind(with_relu, rate=4e-3),
+    "conditioned": Kind(ordinary, rate=4e-3, is_conditioned=True),
     "Parseval, leaky ReLU": Kind(leaky, 1 / SLOPE),
     "paired filters": Kind(paired, 2.0),
     "contractive block": Kind(contractive, 1 / (1 - CONTRACTION)),
@@ -105,7 +106,7 @@ KINDS = {
 
 
 SIZES = {
-    "full": Size(tuple(KINDS), 1, (1e-3, 2e-3, 4e-3), 50, {0.01: 8, 0.05: 16, 0.2: 8}, 1e-3, {}, "out/encoders"),
+    "full": Size(tuple(KINDS), 1, (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), 50, {0.01: 8, 0.05: 16, 0.2: 8}, 1e-3, {}, "out/encoders"),
     "smoke": Size(
         ("ordinary", "plus layers"),
         1,
@@ -178,11 +179,10 @@ def quality(model: Model, x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def settings_of(size: Size, x: Tensor, y: Tensor) -> dict[str, Settings]:
-    """By encoder. The ordinary one at the rate whose decoder has the least error, and those of its layers at that rate too."""
-    given = Settings("ordinary", **size.settings)
-    tried = [replace(given, learning_rate=rate) for rate in size.rates]
-    best = min(tried, key=lambda settings: quality(trained(settings), x, y)["error"])
-    return {name: replace(best if math.isinf(KINDS[name].bound) else given, encoder=name) for name in size.kinds}
+    """By encoder. The ordinary one is taken at the rate whose decoder has the least error, the others at one rate each."""
+    given = {name: Settings(name, learning_rate=KINDS[name].rate, **size.settings) for name in size.kinds}
+    tried = [replace(given["ordinary"], learning_rate=rate) for rate in size.rates]
+    return given | {"ordinary": min(tried, key=lambda settings: quality(trained(settings), x, y)["error"])}
 
 
 def stability(network: ni.LiftedNetwork, x: Tensor) -> dict[str, float]:
