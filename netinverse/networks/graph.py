@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,6 +73,22 @@ class LiftedNetwork(nn.Module):
         """What the programs take besides their inputs."""
         return {**self.tensors(), BATCH: x.shape[0]}
 
+    def instructions(self) -> dict[str, Instruction]:
+        """What all nodes consist of, by name, in an order in which it can run."""
+        found: dict[str, Instruction] = {}
+        for node in self.nodes:
+            for instruction in node.instructions:
+                found.setdefault(instruction.name, instruction)
+        return found
+
+    def rewritten(self, changed: Mapping[str, Instruction], more: Mapping[str, Tensor]) -> LiftedNetwork:
+        """A network with the same tensors, and ``more``, that runs the instructions ``changed`` in place of its own."""
+        found = LiftedNetwork(self.input_name, self.input_shape, {**self.tensors(), **more}, self.dtype)
+        for node in self.nodes:
+            program = Program(tuple(changed.get(i.name, i) for i in node.program.instructions), node.program.outputs)
+            found.nodes += (replace(node, network=found, program=program),)
+        return found
+
     def program(self, *outputs: str, given: frozenset[str] = frozenset()) -> Program:
         """One program for all nodes up to ``outputs``, from the input and the activations ``given``.
 
@@ -79,10 +96,7 @@ class LiftedNetwork(nn.Module):
         """
         if (outputs, given) in self._programs:
             return self._programs[outputs, given]
-        found: dict[str, Instruction] = {}
-        for node in self.nodes:
-            for instruction in node.instructions:
-                found.setdefault(instruction.name, instruction)
+        found = self.instructions()
         needed = needed_for(outputs, found, {self.input_name, *given})
         self._programs[outputs, given] = Program(tuple(i for name, i in found.items() if name in needed), outputs)
         return self._programs[outputs, given]

@@ -52,6 +52,13 @@ class BlockDescent:
         require_whole("BlockDescent", "sweeps", self.sweeps, 1, "The default is 10.")
 
     def begin(self, problem: TrainingProblem) -> BlockDescentRun:
+        if problem.statistics.uses:
+            raise ValueError(
+                f"BlockDescent: the network has batch normalisation in training mode ({problem.statistics.uses[0][0]}), whose "
+                f"moments depend on the activations that a block step moves, so that no step is sure to lower the energy. Call "
+                f"eval() on these layers, which then keep their statistics, or take ProximalSGD(), ProximalSAGA() or "
+                f"ImplicitSGD()."
+            )
         return BlockDescentRun(problem, self)
 
 

@@ -30,6 +30,7 @@ class DataParallel(ProcessGroup):
         return ()
 
     def share(self, problem: TrainingProblem) -> Team:
+        self.accept_problem(problem)
         self.spread_from_first(problem)
         shared = SharedProblem(**{each.name: getattr(problem, each.name) for each in fields(problem)}, processes=self)
         return _SameEverywhere(shared, self.rank == 0)

@@ -20,7 +20,9 @@ class ImplicitSGD:
     """(theta, u)+ = argmin mean of E over the batch + 1/(2 tau) ||theta - theta_k||^2, by ``sweeps`` sweeps over u and theta.
 
     The activations begin where the auxiliaries say, for each batch anew; every block step lowers the objective of the batch, with
-    steps that are found, not chosen. tau, ``proximity``, is the one number of the method: how far one batch may lead.
+    steps that are found, not chosen. tau, ``proximity``, is the one number of the method: how far one batch may lead. Where batch
+    normalisation trains, the steps in u hold its moments at those of the forward pass, so that layers are affine; those in theta
+    lower the objective with the moments that they bring about.
     Wang & Benning, Lifted Bregman Training of Neural Networks, JMLR 24(232), 2023.
     """
 
@@ -45,12 +47,12 @@ class ImplicitSGDRun:
         self._length = 1.0
 
     def batch(self, number: int, x: Tensor, targets: Tensor, progress: float) -> BatchResult:
-        problem = self._problem
+        problem, held = self._problem, self._problem.held(x)
         first = gradients(problem, x, targets, progress)
-        energy, us = problem.energy(targets), first.us
+        energy, held_energy, us = problem.energy(targets), held.energy(targets), first.us
         anchor = Anchor({name: p.detach().clone() for name, p in problem.parameters.items()}, self._proximity)
         for sweep in range(self._sweeps):
-            us = us if sweep == 0 else descended(problem, energy, x, us)
+            us = us if sweep == 0 else descended(held, held_energy, x, us)
             self._length, _ = weight_step(problem, energy, x, us, self._length, anchor=anchor)
         return BatchResult(first.loss, first.hits)
 

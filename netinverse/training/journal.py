@@ -1,4 +1,4 @@
-"""How far a training is: the history, the best parameters, and the checkpoint that keeps them."""
+"""How far a training is: the history, the best of what was learned, and the checkpoint that keeps them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from netinverse.archives import UNREADABLE, read_archive, write_archive
 from netinverse.fingerprint import fingerprint
-from netinverse.networks import LiftedNetwork
 from netinverse.training.algorithm import Run
+from netinverse.training.problem import TrainingProblem
 from netinverse.training.processes import Team
 
 if TYPE_CHECKING:
@@ -55,14 +55,15 @@ class Journal:
         self._written = time.monotonic()
 
     @classmethod
-    def open(cls, path: Path | None, settings: Sequence[object], network: LiftedNetwork, epochs: int, seed: int) -> Journal:
+    def open(cls, path: Path | None, settings: Sequence[object], problem: TrainingProblem, epochs: int, seed: int) -> Journal:
         """A new one, or that of the checkpoint.
 
         Raises FileNotFoundError for a folder that is not there, ValueError for a file that is damaged or of another training.
         """
-        shapes = [(name, tuple(p.shape), str(p.dtype)) for name, p in network.named_parameters()]
-        names = tuple(node.name for node in network.nodes)
-        journal = cls(path, fingerprint(*settings, tuple(shapes), names, epochs, seed))
+        tensors = {**dict(problem.network.named_parameters()), **problem.learned}
+        shapes = tuple((name, tuple(p.shape), str(p.dtype)) for name, p in tensors.items())
+        names = tuple(node.name for node in problem.network.nodes)
+        journal = cls(path, fingerprint(*settings, shapes, names, epochs, seed))
         if path is None:
             return journal
         if not path.parent.is_dir():
@@ -100,15 +101,15 @@ class Journal:
         return fingerprint(self.decisive, self.epoch, self.batch, self.path is None)
 
     def restore(self, run: Run, team: Team) -> None:
-        """This process's parameters, and the states of run and team, as the checkpoint has them."""
+        """What this process learns, and the states of run and team, as the checkpoint has them."""
         if not self.found:
             return
-        parameters = team.problem.parameters
-        device = next(iter(parameters.values())).device
+        learned = team.problem.learned
+        device = next(iter(learned.values())).device
         run.restore(_under("run", self.found, device))
         team.restore(_under("team", self.found, device))
-        _put(parameters, _under("parameters", self.found, device))
-        self.best = {name: p for name, p in _under("best", self.found, device).items() if name in parameters}
+        _put(learned, _under("parameters", self.found, device))
+        self.best = {name: p for name, p in _under("best", self.found, device).items() if name in learned}
         self.found = {}
 
     def record(self, run: Run, team: Team, kept: Kept) -> None:
@@ -128,7 +129,7 @@ class Journal:
         self.rows.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, (0.0, 0.0, 0)
         if patience is not None and self._since_best() == 0:
-            self.best = {name: p.detach().clone() for name, p in team.problem.parameters.items()}
+            self.best = {name: p.detach().clone() for name, p in team.problem.learned.items()}
         if self.path is not None:
             self._write(self.path, run, team)
         return row
@@ -142,9 +143,9 @@ class Journal:
     def exhausted(self, patience: int | None) -> bool:
         return patience is not None and self._since_best() >= patience
 
-    def put_best(self, parameters: Mapping[str, nn.Parameter], patience: int | None) -> None:
+    def put_best(self, learned: Mapping[str, Tensor], patience: int | None) -> None:
         if patience is not None and self.best:
-            _put(parameters, self.best)
+            _put(learned, self.best)
 
     def table(self) -> pd.DataFrame:
         import pandas as pd
@@ -154,7 +155,7 @@ class Journal:
     def _write(self, path: Path, run: Run, team: Team) -> None:
         parts = {f"run/{name}": value for name, value in run.state().items()}
         parts |= {f"team/{name}": value for name, value in team.state().items()}
-        parts |= {f"parameters/{name}": p.detach() for name, p in team.problem.parameters.items()}
+        parts |= {f"parameters/{name}": p.detach() for name, p in team.problem.learned.items()}
         parts |= {f"best/{name}": p for name, p in self.best.items()}
         tensors = team.whole(parts)
         self._written = time.monotonic()
@@ -178,7 +179,7 @@ def _under(kind: str, found: Mapping[str, Tensor], device: torch.device) -> dict
     return {name.removeprefix(prefix): value.to(device) for name, value in found.items() if name.startswith(prefix)}
 
 
-def _put(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+def _put(learned: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, p in parameters.items():
+        for name, p in learned.items():
             p.copy_(values[name])

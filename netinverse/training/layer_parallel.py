@@ -62,6 +62,7 @@ class LayerParallel(ProcessGroup):
             )
 
     def share(self, problem: TrainingProblem) -> Pipeline:
+        self.accept_problem(problem)
         groups = layer_groups(problem.network, problem.parameters, self.count)
         self.spread_from_first(problem)
         tag = torch.tensor([next(_TAGS)], device=problem.network.device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.networks import LiftedNetwork, lift
+from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.training.algorithm import Algorithm, Run
 from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
 from netinverse.training.batches import Batches
@@ -81,10 +82,12 @@ class LiftedTraining:
     ) -> pd.DataFrame:
         """Train the network in place; the history: one row an epoch.
 
-        network: a LiftedNetwork, or a module that ``ni.lift`` lifts exactly; batch normalisation keeps its statistics. loader:
-        gives (x, targets), x (batch, *input_shape); a DataLoader that shuffles does so by ``seed``. validation: another loader;
-        with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the best
-        one.
+        network: a LiftedNetwork, or a module that ``ni.lift`` lifts exactly. Its layers of batch normalisation in training mode
+        normalise by the moments of each batch and update their running statistics as torch does; those in evaluation mode, and
+        those of a LiftedNetwork, keep theirs. Dropout is left out.
+        loader: gives (x, targets), x (batch, *input_shape); a DataLoader that shuffles does so by ``seed``. validation: another
+        loader; with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the
+        best one.
         checkpoint: a file that is written after every batch's work of a second and at the end of each epoch; called again with
         the same arguments, an interrupted ``fit`` goes on from there, to the same parameters. parallel:
         ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all go on from
@@ -104,11 +107,14 @@ class LiftedTraining:
         processes.accept(self.algorithm, sweeps)
         batches = Batches.of(loader, self.algorithm.batches, seed)
         lifted = _lifted(network, batches)
-        problem = TrainingProblem(lifted, self.loss, self.penalty, self.weight, sweeps, self.auxiliaries, self.regulariser)
+        statistics = BatchStatistics.of(lifted, network)
+        problem = TrainingProblem(
+            statistics.coupled, self.loss, self.penalty, self.weight, sweeps, self.auxiliaries, self.regulariser, statistics
+        )
         if not problem.parameters:
             raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
         path = None if checkpoint is None else Path(checkpoint)
-        journal = Journal.open(path, (self, processes.schedule), lifted, epochs, seed)
+        journal = Journal.open(path, (self, processes.schedule), problem, epochs, seed)
         processes.agree(journal.place, lifted.device)
         team = processes.share(problem)
         run = self.algorithm.begin(team.problem)
@@ -124,7 +130,7 @@ class LiftedTraining:
                     ticker.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "samples") and v == v})
                 if journal.exhausted(patience):
                     break
-        journal.put_best(team.problem.parameters, patience)
+        journal.put_best(team.problem.learned, patience)
         team.complete()
         return journal.table()
 
@@ -133,6 +139,7 @@ class LiftedTraining:
         coming = ((k, _fitted(network, *pair)) for k, pair in enumerate(batches.epoch(epoch)) if k >= journal.batch)
         try:
             for number, (x, targets) in team.ahead(coming, progress):
+                seen = team.problem.statistics.at(x)
                 try:
                     result = run.batch(number, x, targets, progress)
                 except FloatingPointError as error:
@@ -140,6 +147,7 @@ class LiftedTraining:
                         f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
                         f"network has {team.kept}. Look for NaN in its samples, or lower the learning rate."
                     ) from error
+                team.problem.statistics.update(seen)
                 journal.record(run, team, Kept(float(result.loss), float(result.hits), len(x)))
         except BaseException as error:
             team.stop(error)
@@ -155,13 +163,14 @@ def _lifted(network: nn.Module, batches: Batches) -> LiftedNetwork:
     if isinstance(network, LiftedNetwork):
         lifted = network
     elif isinstance(network, nn.Module):
-        training = network.training
+        modes = {module: module.training for module in network.modules()}
         parameter = next(network.parameters(), torch.zeros(()))
         x = batches.example().to(dtype=parameter.dtype, device=parameter.device)
         try:
             lifted = lift(network.eval(), x)
         finally:
-            network.train(training)
+            for module, training in modes.items():
+                module.training = training
     else:
         raise TypeError(
             f"LiftedTraining.fit: network is a {type(network).__name__}, but must be a torch.nn.Module or a LiftedNetwork."

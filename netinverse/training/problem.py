@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, backward_sweep
 from netinverse.lifting.penalties import Penalty
 from netinverse.networks import LiftedNetwork
+from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.networks.node import Node
 from netinverse.protocols import Step
 from netinverse.tensors import norm
@@ -55,6 +56,9 @@ class TrainingProblem:
     penalty: C. "bregman": B(u, z). "fenchel": the Lagrangian of the Fenchel-lifted network, which is the same B. "quadratic":
     1/2||u - sigma(z)||^2. "contrastive": min_u {loss + E} - min_u E with B; the second minimum is 0, attained by the forward
     pass, so that its gradient is that of E at the minimiser in u: ``sweeps`` is to be large enough to come near it.
+
+    statistics: the layers of batch normalisation that train. ``network`` is then the coupled one, whose gradients, as in
+    back-propagation, are also those through the moments of the batch; safe steps need affine nodes and take ``held``.
     """
 
     network: LiftedNetwork
@@ -64,10 +68,22 @@ class TrainingProblem:
     sweeps: int
     auxiliaries: Auxiliaries
     regulariser: WeightPenalty | None
+    statistics: BatchStatistics
 
     @cached_property
     def parameters(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """All that a batch changes in the network: parameters, and running statistics."""
+        return {**self.parameters, **self.statistics.buffers}
+
+    def held(self, x: Tensor) -> TrainingProblem:
+        """The problem of this batch with its moments held fixed at those of the forward pass, where there are any."""
+        if not self.statistics.uses:
+            return self
+        return replace(self, network=self.statistics.held(self.statistics.at(x)))
 
     @cached_property
     def _penalty(self) -> Callable[[Node], Penalty]:

@@ -45,6 +45,16 @@ class ProcessGroup:
                 f"gradients: on energies of the whole of it. Take ProximalSGD() or ProximalSAGA(), or one process."
             )
 
+    def accept_problem(self, problem: TrainingProblem) -> None:
+        """Raise where the samples of a batch are coupled by what no process has at hand."""
+        if problem.statistics.uses:
+            raise ValueError(
+                f"{type(self).__name__}: the network has batch normalisation in training mode "
+                f"({problem.statistics.uses[0][0]}), whose moments are those of all samples at the current parameters of all "
+                f"layers, and no process has both. Call eval() on these layers, which then keep their statistics, or train in one "
+                f"process."
+            )
+
     def agree(self, mark: str, device: torch.device) -> None:
         own = torch.tensor([int(mark[:15], 16)], device=device)
         found = self.gathered(own)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netinverse as ni
+from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.training import BlockDescent, ForwardPass, ImplicitSGD, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
 from netinverse.training.problem import TrainingProblem
 from netinverse.training.weight_step import curvatures, energy_gradients, objective, weight_step
@@ -73,7 +74,7 @@ def test_every_algorithm_learns_the_digits(algorithm: ni.training.Algorithm, epo
 
 
 def problem(network: ni.LiftedNetwork, regulariser: ni.L1 | None = None) -> TrainingProblem:
-    return TrainingProblem(network, "auto", "bregman", 1.0, 1, ForwardPass(), regulariser)
+    return TrainingProblem(network, "auto", "bregman", 1.0, 1, ForwardPass(), regulariser, BatchStatistics(network))
 
 
 @pytest.mark.parametrize("acceleration", [None, "nesterov", "heavy-ball", "adam"])
