@@ -6,6 +6,7 @@ from netinverse.lifting.energy import INPUT as INPUT
 from netinverse.lifting.energy import LiftedEnergy as LiftedEnergy
 from netinverse.lifting.penalties import BregmanPenalty as BregmanPenalty
 from netinverse.lifting.penalties import QuadraticPenalty as QuadraticPenalty
+from netinverse.lifting.penalties import RegularisedPenalty as RegularisedPenalty
 from netinverse.lifting.penalties import penalty_of as penalty_of
 from netinverse.lifting.sweep import Swept as Swept
 from netinverse.lifting.sweep import backward_sweep as backward_sweep

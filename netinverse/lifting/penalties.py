@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from netinverse.networks.node import Node
-from netinverse.protocols import Potential, Step
+from netinverse.protocols import Potential, ProximalFunction, Step
+from netinverse.prox import Zero, prox_of_sum
 from netinverse.tensors import inner, per_sample, total
 
 
@@ -45,9 +47,7 @@ class BregmanPenalty:
         return -z[0]
 
     def prox(self, v: Tensor, step: Step) -> Tensor:
-        """argmin_u step (1/2||u||^2 + Psi(u)) + 1/2||u - v||^2 = prox of step/(1 + step) Psi at v/(1 + step)."""
-        shrink = 1.0 / (1.0 + torch.as_tensor(step, dtype=v.dtype, device=v.device))
-        return self.potential.prox(v * per_sample(shrink, v), step * shrink)
+        return _beside_the_square(self.potential.prox, v, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,42 @@ class QuadraticPenalty:
 
     def prox(self, v: Tensor, step: Step) -> Tensor:
         return v / (1.0 + per_sample(step, v))
+
+
+@dataclass(frozen=True, eq=False)
+class RegularisedPenalty:
+    """C(u, z) + R(u): what an activation costs besides departing from z, such as the l1 norm of a sparse code.
+
+    Its least value in u is not taken at the activation: u is drawn away from sigma(z) to a smaller R, and z follows u.
+
+    Raises ValueError where the proximal map of Psi + R is not known, Psi the potential in C.
+    """
+
+    penalty: BregmanPenalty | QuadraticPenalty
+    regulariser: ProximalFunction
+    _map: Callable[[Tensor, Step], Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        potential = self.penalty.potential if isinstance(self.penalty, BregmanPenalty) else Zero()
+        object.__setattr__(self, "_map", prox_of_sum(potential, self.regulariser))
+
+    def __call__(self, u: Tensor, *z: Tensor) -> Tensor:
+        return self.penalty(u, *z) + self.regulariser(u)
+
+    def z_gradient(self, u: Tensor, *z: Tensor) -> tuple[Tensor, ...]:
+        return self.penalty.z_gradient(u, *z)
+
+    def u_gradient(self, *z: Tensor) -> Tensor:
+        return self.penalty.u_gradient(*z)
+
+    def prox(self, v: Tensor, step: Step) -> Tensor:
+        return _beside_the_square(self._map, v, step)
+
+
+def _beside_the_square(prox: Callable[[Tensor, Step], Tensor], v: Tensor, step: Step) -> Tensor:
+    """argmin_u step (1/2||u||^2 + Psi(u)) + 1/2||u - v||^2 = prox of step/(1 + step) Psi at v/(1 + step)."""
+    shrink = 1.0 / (1.0 + torch.as_tensor(step, dtype=v.dtype, device=v.device))
+    return prox(v * per_sample(shrink, v), step * shrink)
 
 
 def penalty_of(node: Node) -> Penalty:

@@ -39,3 +39,4 @@ from netinverse.prox.subdifferential import Subdifferentiable as Subdifferentiab
 from netinverse.prox.subdifferential import snap_to_zero as snap_to_zero
 from netinverse.prox.subdifferential import subdifferential_of as subdifferential_of
 from netinverse.prox.subdifferential import subgradient_distance as subgradient_distance
+from netinverse.prox.sums import prox_of_sum as prox_of_sum

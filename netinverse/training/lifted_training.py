@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.networks import LiftedNetwork, lift
 from netinverse.networks.batch_statistics import BatchStatistics
+from netinverse.protocols import ProximalFunction
+from netinverse.training.activation_regulariser import by_node
 from netinverse.training.algorithm import Algorithm, Run
 from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
 from netinverse.training.batches import Batches
@@ -34,7 +36,7 @@ MANY = 10
 
 @dataclass(frozen=True)
 class LiftedTraining:
-    """min over theta and u of mean loss(z_out, y) + sum_l weight C_l(u_l, A_l(theta)(x, u_<l)) + R(theta).
+    """min over theta and u of mean loss(z_out, y) + sum_l weight (C_l(u_l, A_l(theta)(x, u_<l)) + R_l(u_l)) + R(theta).
 
     penalty: C_l. "bregman", B(u, z); "fenchel", the Lagrangian of the Fenchel-lifted network, which is the same B; "quadratic",
     1/2||u - sigma(z)||^2, which differentiates activations; "contrastive", the minimum over u of loss + B, found by 10 sweeps.
@@ -44,6 +46,8 @@ class LiftedTraining:
     auxiliaries: where the activations of a batch begin, ForwardPass() or TargetCodes(). regulariser: R on matrices and filters,
     by its proximal map: ni.L1(1e-4), ni.SquaredNorm(1e-4), ni.GroupL21(2, 1e-4) for rows of zeros, ni.NuclearNorm(1e-3) for low
     rank, ni.training.ConditioningPenalty() for singular values in an interval; constraints too, ni.NonNegative().
+    activation_regulariser: R_l by the name of a module or node, {"encoder.3": ni.L1(1e-3)} for a sparse code; which functions can
+    be added to which potential says ``netinverse.prox.prox_of_sum``. It is no part of the loss in the history.
 
     Of a parametrised weight the free matrices are trained, and R is one of those: leave it out with ``netinverse.layers``, whose
     singular values are confined already.
@@ -57,6 +61,7 @@ class LiftedTraining:
     weight: float = 1.0
     auxiliaries: Auxiliaries = field(default_factory=ForwardPass)
     regulariser: WeightPenalty | None = None
+    activation_regulariser: Mapping[str, ProximalFunction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.penalty not in PENALTIES:
@@ -65,6 +70,8 @@ class LiftedTraining:
             )
         require_number("LiftedTraining", "weight", self.weight, "The default is 1.")
         require_object("LiftedTraining", "algorithm", self.algorithm, ("begin",), "Write algorithm=ni.training.ProximalSGD().")
+        for added in self.activation_regulariser.values():
+            require_object("LiftedTraining", "activation_regulariser", added, ("prox",), 'Write {"name": ni.L1(1e-3)}.')
         require_object("LiftedTraining", "auxiliaries", self.auxiliaries, ("at",), "Write auxiliaries=ni.training.TargetCodes().")
 
     def fit(
@@ -109,7 +116,15 @@ class LiftedTraining:
         lifted = _lifted(network, batches)
         statistics = BatchStatistics.of(lifted, network)
         problem = TrainingProblem(
-            statistics.coupled, self.loss, self.penalty, self.weight, sweeps, self.auxiliaries, self.regulariser, statistics
+            statistics.coupled,
+            self.loss,
+            self.penalty,
+            self.weight,
+            sweeps,
+            self.auxiliaries,
+            self.regulariser,
+            by_node(self.activation_regulariser, lifted),
+            statistics,
         )
         if not problem.parameters:
             raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -10,12 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, backward_sweep
+from netinverse.lifting import BregmanPenalty, LiftedEnergy, QuadraticPenalty, RegularisedPenalty, backward_sweep
 from netinverse.lifting.penalties import Penalty
 from netinverse.networks import LiftedNetwork
 from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.networks.node import Node
-from netinverse.protocols import Step
+from netinverse.protocols import ProximalFunction, Step
 from netinverse.tensors import norm
 from netinverse.training.auxiliaries import Auxiliaries
 from netinverse.training.losses import Loss, labels_met, loss_of
@@ -51,11 +51,12 @@ class Summed:
 
 @dataclass(frozen=True, eq=False)
 class TrainingProblem:
-    """min over theta and u of mean over samples of loss(z_out, y) + sum_l weight C_l(u_l, z_l), + R(theta).
+    """min over theta and u of mean over samples of loss(z_out, y) + sum_l weight (C_l(u_l, z_l) + R_l(u_l)), + R(theta).
 
     penalty: C. "bregman": B(u, z). "fenchel": the Lagrangian of the Fenchel-lifted network, which is the same B. "quadratic":
-    1/2||u - sigma(z)||^2. "contrastive": min_u {loss + E} - min_u E with B; the second minimum is 0, attained by the forward
-    pass, so that its gradient is that of E at the minimiser in u: ``sweeps`` is to be large enough to come near it.
+    1/2||u - sigma(z)||^2. "contrastive": min_u {loss + R_l + E} - min_u E with B; the second minimum is 0, attained by the
+    forward pass, so that its gradient is that of E at the minimiser in u: ``sweeps`` is to be large enough to come near it.
+    of_activations: R_l by the name of the node.
 
     statistics: the layers of batch normalisation that train. ``network`` is then the coupled one, whose gradients, as in
     back-propagation, are also those through the moments of the batch; safe steps need affine nodes and take ``held``.
@@ -68,6 +69,7 @@ class TrainingProblem:
     sweeps: int
     auxiliaries: Auxiliaries
     regulariser: WeightPenalty | None
+    of_activations: Mapping[str, ProximalFunction]
     statistics: BatchStatistics
 
     @cached_property
@@ -87,7 +89,13 @@ class TrainingProblem:
 
     @cached_property
     def _penalty(self) -> Callable[[Node], Penalty]:
-        return QuadraticPenalty if self.penalty == "quadratic" else _bregman
+        plain = QuadraticPenalty if self.penalty == "quadratic" else _bregman
+
+        def penalty(node: Node) -> Penalty:
+            added = self.of_activations.get(node.name)
+            return plain(node) if added is None else RegularisedPenalty(plain(node), added)
+
+        return penalty
 
     def energy(self, targets: Tensor) -> LiftedEnergy:
         """That of the sum over the batch."""
@@ -130,7 +138,7 @@ def not_finite(losses: Tensor) -> tuple[int, ...]:
     return tuple((~torch.isfinite(losses)).nonzero().flatten().tolist())
 
 
-def _bregman(node: Node) -> Penalty:
+def _bregman(node: Node) -> BregmanPenalty:
     assert node.potential is not None
     return BregmanPenalty(node.potential)
 

@@ -74,7 +74,7 @@ def test_every_algorithm_learns_the_digits(algorithm: ni.training.Algorithm, epo
 
 
 def problem(network: ni.LiftedNetwork, regulariser: ni.L1 | None = None) -> TrainingProblem:
-    return TrainingProblem(network, "auto", "bregman", 1.0, 1, ForwardPass(), regulariser, BatchStatistics(network))
+    return TrainingProblem(network, "auto", "bregman", 1.0, 1, ForwardPass(), regulariser, {}, BatchStatistics(network))
 
 
 @pytest.mark.parametrize("acceleration", [None, "nesterov", "heavy-ball", "adam"])

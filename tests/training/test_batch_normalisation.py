@@ -61,7 +61,7 @@ def problem(model: nn.Module) -> TrainingProblem:
     for module, training in modes.items():
         module.training = training
     statistics = BatchStatistics.of(network, model)
-    return TrainingProblem(statistics.coupled, "auto", "bregman", 1.0, 1, ForwardPass(), None, statistics)
+    return TrainingProblem(statistics.coupled, "auto", "bregman", 1.0, 1, ForwardPass(), None, {}, statistics)
 
 
 class Shadowed:
