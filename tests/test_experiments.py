@@ -28,7 +28,7 @@ from experiments import (
     training,
 )
 from experiments.autoencoder import Settings, autoencoder
-from experiments.benchmarks import digits, overhead, parallel, scaling
+from experiments.benchmarks import digits, overhead, parallel, scaling, total_variation
 from experiments.benchmarks.lifting import added_bytes
 from experiments.benchmarks.measuring import Target, stored_targets, verdicts
 from experiments.demo import picture, psnr
@@ -334,7 +334,7 @@ def test_the_ratios_of_the_digits_compare_what_each_has_to_reach() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", [digits, overhead, scaling], ids=["digits", "overhead", "scaling"])
+@pytest.mark.parametrize("benchmark", [digits, overhead, scaling, total_variation], ids=lambda b: b.__name__)
 def test_benchmarks_of_the_solvers_store_their_figures_beside_the_targets(benchmark: Any, tmp_path: Path) -> None:
     benchmark.main(size="smoke", out=tmp_path)
     name = benchmark.__name__.rsplit(".", 1)[-1]
