@@ -51,3 +51,20 @@ def test_the_gap_is_never_below_what_is_left_to_gain(s: float, steps: int) -> No
     minimum = best.fidelity_value + alpha * ni.TotalVariation()(best.x)
     assert best.converged
     assert (objective(short) - minimum <= short.certificate.value / s**2 + 1e-8).all()
+
+
+@pytest.mark.parametrize("regulariser", [ni.TotalVariation(), ni.Tikhonov(), ni.Sparsity()], ids=lambda r: r.name)
+def test_layers_of_low_rank_are_solved_and_norms_that_overflow_are_named(regulariser: ni.TotalVariation) -> None:
+    """One row repeated; weights whose squares are infinite."""
+    x = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    layer = nn.Linear(16, 12, bias=False).double()
+    model = nn.Sequential(nn.Flatten(), layer, nn.ReLU()).eval()
+    layer.weight.data = torch.linspace(-0.2, 1.0, 16, dtype=torch.float64).expand(12, 16).clone()
+    data = model(x).detach() + torch.linspace(0.0, 1.0, 12, dtype=torch.float64)
+    found = ni.invert(model, data, input_shape=(1, 4, 4), rule=ni.Fixed(0.1), regulariser=regulariser)
+    assert found.converged and found.certificate.kind == "duality gap" and float(found.x.abs().max()) > 0.01
+    layer.weight.data *= 1e160
+    found = ni.invert(model, model(x).detach(), input_shape=(1, 4, 4), rule=ni.Fixed(0.1), regulariser=regulariser)
+    assert not found.converged and torch.isfinite(found.x).all()
+    with pytest.raises(RuntimeError, match=r"objective is infinite or NaN at the start.*scale of the network's weights"):
+        found.require_converged()
