@@ -51,8 +51,8 @@ class ProcessGroup:
             raise ValueError(
                 f"{type(self).__name__}: the network has batch normalisation in training mode "
                 f"({problem.statistics.uses[0][0]}), whose moments are those of all samples at the current parameters of all "
-                f"layers, and no process has both. Call eval() on these layers, which then keep their statistics, or train in one "
-                f"process."
+                f"layers, and no process has both. Call eval() on these layers, which then keep their statistics, or train in "
+                f"one process."
             )
 
     def agree(self, mark: str, device: torch.device) -> None:
