@@ -10,9 +10,9 @@ from torch import Tensor
 
 from netinverse.checks import require_number, require_whole
 from netinverse.diagnostics.certificates import Certificate
+from netinverse.methods.formulations import accurate, accurate_lifted, certificate, lifted_certificate, require_formulation
 from netinverse.methods.iterative import IterativeMethod
 from netinverse.methods.path import Accuracy
-from netinverse.methods.variational import accurate, accurate_lifted, certificate, lifted_certificate, require_formulation
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.problems import InverseProblem, LiftedProblem
 from netinverse.regularisers import TiltedRegulariser

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from netinverse.fidelities import SquaredFidelity, default_fidelity
 from netinverse.inversion import invert
-from netinverse.methods.variational import certificate
+from netinverse.methods.formulations import certificate
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift
 from netinverse.networks.derivative import NetworkDerivative
 from netinverse.parameter_choice import Fixed
