@@ -46,7 +46,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size(4500, 500, 15, 784, 3, RATES, "out/classification"),
+    "full": Size(4500, 500, 15, 784, 2, RATES, "out/classification"),
     "smoke": Size(256, 64, 1, 32, 1, {name: rates[:1] for name, rates in RATES.items()}, "out/classification-smoke"),
 }
 
@@ -75,7 +75,7 @@ def histories(size: Size) -> dict[str, dict[str, list[pd.DataFrame]]]:
     for method, optimiser in (("lifted, Adam", "adam"), ("lifted, momentum", "sgd")):
         runs[method] = {f"{rate:g}": by_lifting(ProximalSGD(rate, optimiser)) for rate in size.rates[method]}
     runs["other algorithms"] = {
-        "ImplicitSGD": by_lifting(ImplicitSGD(), math.ceil(size.epochs / ImplicitSGD().sweeps)),  # as many sweeps
+        "ImplicitSGD": by_lifting(ImplicitSGD(), math.ceil(size.epochs / 5)),  # a batch costs several sweeps
         "ProximalSAGA": by_lifting(ProximalSAGA()),
     }
     found: dict[str, dict[str, list[pd.DataFrame]]] = {method: {name: [] for name in group} for method, group in runs.items()}

@@ -25,6 +25,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "sparse_weights": ("sparse_weights.png",),
     "encoders": ("encoders.png",),
     "proximal_denoiser": ("curves.png", "pictures.png"),
+    "sparse_autoencoder": ("sparse_autoencoder.png",),
+    "denoising_autoencoder": ("denoised.png",),
+    "penalties": ("penalties.png",),
 }
 FOLDER = Path(__file__).parents[1] / "docs" / "figures"
 
