@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import netinverse as ni
 from netinverse.training import AdaBreg, BlockDescent, ImplicitSGD, LiftedTraining, LinBreg, ProximalSAGA, ProximalSGD, sparsify
 from netinverse.training.algorithm import Algorithm
+from netinverse.training.lifted_training import _fitted
+from netinverse.training.problem import WeightPenalty
 
 
 def blobs(count: int = 120) -> tuple[Tensor, Tensor]:
@@ -175,6 +179,45 @@ def test_a_batch_that_is_not_finite_is_named_and_nothing_moves() -> None:
         LiftedTraining().fit(model, pairs, 3)
     for a, b in zip(model.parameters(), expected.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("regulariser", "holds"),
+    [
+        (ni.NonNegative(), lambda w: bool((w >= 0).all())),
+        (ni.Box(-0.2, 0.2), lambda w: bool((w.abs() <= 0.2).all())),
+        (ni.GroupL21(2, 0.3), lambda w: bool((w.norm(dim=1) == 0).any())),
+        (ni.NuclearNorm(0.3), lambda w: int(torch.linalg.matrix_rank(w, atol=1e-5)) < min(w.shape)),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_matrices_meet_constraints_and_have_the_structure_of_their_regulariser(
+    regulariser: WeightPenalty, holds: Callable[[Tensor], bool]
+) -> None:
+    model = network()
+    LiftedTraining(algorithm=ProximalSGD(0.1, "sgd"), regulariser=regulariser).fit(model, loader(), 5)
+    assert holds(model[0].weight.detach()) and float(model[0].bias.detach().abs().max()) > 0
+
+
+def test_batches_go_where_the_network_is() -> None:
+    """The loader is on the CPU in float64; a device without numbers stands for any other one."""
+    model = network()
+    pairs = [(X.double(), Y)]
+    LiftedTraining().fit(model, pairs, 1)
+    assert model[0].weight.dtype == torch.float32
+    lifted = ni.lift(network().eval(), X[:2]).to("meta")
+    x, targets = _fitted(lifted, X.double(), Y)
+    assert x.device == targets.device == torch.device("meta") and x.dtype == torch.float32 and targets.dtype == Y.dtype
+    if torch.cuda.is_available():
+        away = network().cuda()
+        LiftedTraining().fit(away, pairs, 1, validation=pairs)
+        for a, b in zip(away.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(a.cpu(), b, rtol=1e-3, atol=1e-4)
+
+
+def test_the_bar_shows_epochs_and_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    LiftedTraining().fit(network(), loader(), 2, progress=True)
+    assert re.search(r"training: 100%.*2/2.*loss=", capsys.readouterr().err.replace("\r", ""))
 
 
 def test_refusals() -> None:

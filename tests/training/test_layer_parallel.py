@@ -19,6 +19,7 @@ from torch.nn import functional
 
 import netinverse as ni
 from experiments import training
+from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.training import LayerParallel, LiftedTraining
 from netinverse.training.batches import Batches
 from netinverse.training.layer_groups import layer_groups, sweep_cost
@@ -82,7 +83,9 @@ class Delayed(TrainingProblem):
 def simulated(split: Split) -> tuple[list[Tensor], list[float]]:
     """The parameters and the losses of the epochs, by the sweeps of one process at delayed parameters."""
     chosen, network = split.case.training, lifted(split.case.network, 0)
-    plain = TrainingProblem(network, chosen.loss, chosen.penalty, 1.0, 1, chosen.auxiliaries, chosen.regulariser)
+    plain = TrainingProblem(
+        network, chosen.loss, chosen.penalty, 1.0, 1, chosen.auxiliaries, chosen.regulariser, {}, BatchStatistics(network)
+    )
     groups = layer_groups(network, plain.parameters, split.count)
     behind = {
         name: split.delay * (split.count - 1 - k)
