@@ -34,9 +34,9 @@ class Size:
     folder: str
 
 
-WEIGHTS = {"LinBreg": (0.03, 0.1), "AdaBreg": (0.1, 0.3, 0.6)}
+WEIGHTS = {"LinBreg": (0.03, 0.1, 0.3), "AdaBreg": (0.03, 0.1, 0.3, 1.0)}
 SIZES = {
-    "full": Size(4500, 500, 20, 784, WEIGHTS, "out/sparse_weights"),
+    "full": Size(4500, 500, 30, 784, WEIGHTS, "out/sparse_weights"),
     "smoke": Size(128, 64, 1, 16, {name: weights[:1] for name, weights in WEIGHTS.items()}, "out/sparse_weights-smoke"),
 }
 
@@ -57,7 +57,7 @@ def bregman(name: str, weight: float, size: Size) -> pd.DataFrame:
         {"params": [p for p in model.parameters() if p.ndim > 1], "regulariser": ni.L1(weight)},
         {"params": [p for p in model.parameters() if p.ndim == 1]},
     ]
-    optimiser = LinBreg(groups, lr=0.5, momentum=0.9) if name == "LinBreg" else AdaBreg(groups, lr=1e-3)
+    optimiser = LinBreg(groups, lr=0.1, momentum=0.9) if name == "LinBreg" else AdaBreg(groups, lr=1e-3)
     return back_propagation(model, optimiser, train, test, size.epochs)
 
 
