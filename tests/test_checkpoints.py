@@ -45,7 +45,7 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
     "interior point": (False, {}),
     "primal-dual": (False, {"regulariser": ni.Sparsity(), "rule": ni.Fixed(0.05), "tolerance": 1e-6}),
     "Gauss-Newton": (True, {"constraint": ni.Box(0.0, 1.0), "rule": ni.DiscrepancyPrinciple(max_tries=6)}),
-    "lifted": (True, {"method": ni.Variational("lifted"), "rule": ni.Fixed(0.003), "tolerance": 1e-4}),
+    "lifted": (True, {"method": ni.Variational("lifted"), "rule": ni.Fixed(0.003), "tolerance": 1e-6}),
     "walk": (False, {"rule": ni.QuasiOptimality(walk=Walk(max_tries=8)) | ni.DiscrepancyPrinciple()}),
     "Bregman iteration": (True, {"method": ni.BregmanIteration(max_iterations=6)}),
     "Landweber": (True, {"method": ni.Landweber(100)}),

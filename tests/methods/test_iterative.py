@@ -24,6 +24,8 @@ METHODS: list[Method] = [
     ni.LevenbergMarquardt(),
 ]
 EVERY = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+PATIENT = (ni.LinearisedBregman, ni.Landweber)
+"""They take a thousand gradient steps through a deep network."""
 
 
 @functools.cache
@@ -55,8 +57,19 @@ def linear_problem(batch: int = 2, noise: float = 0.05) -> tuple[Tensor, Tensor,
     return model.weight, truth, data, level
 
 
-@EVERY
-@pytest.mark.parametrize("name", ["layer", "deep"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        pytest.param(
+            m,
+            name,
+            id=f"{type(m).__name__}-{name}",
+            marks=[pytest.mark.slow] if name == "deep" and isinstance(m, PATIENT) else [],
+        )
+        for m in METHODS
+        for name in ("layer", "deep")
+    ],
+)
 @pytest.mark.parametrize("constraint", [None, ni.Box(0.0, 1.0)], ids=["free", "box"])
 def test_the_first_iterate_within_the_noise_is_returned(method: Method, name: str, constraint: Any) -> None:
     truth = images()
@@ -79,7 +92,13 @@ def test_the_first_iterate_within_the_noise_is_returned(method: Method, name: st
     assert result.subgradient is not None and result.subgradient.shape == truth.shape
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(m, id=type(m).__name__, marks=[pytest.mark.slow] if isinstance(m, ni.LinearisedBregman) else [])
+        for m in METHODS
+    ],
+)
 def test_a_sample_is_the_same_alone_and_in_the_batch(method: Method) -> None:
     data, level = ni.add_noise(network("deep")(images()), relative=0.05, seed=0)
     arguments: dict[str, Any] = {"input_shape": (1, 8, 8), "constraint": ni.Box(0.0, 1.0), "method": method, "tolerance": 1e-4}

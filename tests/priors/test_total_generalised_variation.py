@@ -90,6 +90,7 @@ def network(outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), layer).eval()
 
 
+@pytest.mark.slow
 def test_invert_minimises_over_input_and_field() -> None:
     model = network(20)
     ramp = torch.linspace(0, 1, 6, dtype=F64).expand(1, 1, 6, 6)

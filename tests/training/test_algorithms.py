@@ -144,6 +144,7 @@ def test_a_regulariser_makes_weights_sparse() -> None:
     assert float((weights == 0).float().mean()) > 0.15 and accuracy(network) > 0.8
 
 
+@pytest.mark.slow
 def test_codes_of_the_targets_train_what_back_propagation_cannot() -> None:
     """Ten sigmoid layers from torch's own start: stochastic gradients by back-propagation stay at chance."""
     sizes = (64, *[32] * 10, 10)
