@@ -13,13 +13,13 @@ from netinverse.checks import require_whole
 from netinverse.lifting import LiftedEnergy
 from netinverse.training.algorithm import BatchResult, not_finite_loss
 from netinverse.training.losses import labels_met
+from netinverse.training.metric import BETAS, adam
 from netinverse.training.problem import TrainingProblem, not_finite
 from netinverse.training.weight_step import energy_gradients, objective, weight_step
 
 HEAVY_BALL = 0.7
 ROUNDING = 256
 """Units in the last place that an energy may rise by: it is a sum over all entries."""
-ADAM = (0.9, 0.999, 1e-8)
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,16 @@ class BlockDescentRun:
         )
         _put(self._problem, {name: p + share * (last[1][name] - before[1][name]) for name, p in at[1].items()})
 
-    def _adam(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        first, second, floor = ADAM
+    def _adam(self, gradients: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        first, second = BETAS
         self._count += 1
         out = {}
         for name, g in gradients.items():
             m, v = self._moments.get(name, (torch.zeros_like(g), torch.zeros_like(g)))
             m, v = torch.lerp(g, m, first), torch.lerp(g.square(), v, second)
             self._moments[name] = (m, v)
-            out[name] = (m / (1 - first**self._count)) / ((v / (1 - second**self._count)).sqrt() + floor)
-        return {name: 1e-3 * d for name, d in out.items()}
+            out[name] = adam(m, v, self._count, 1e-3, self._problem.regulariser)
+        return out
 
     def state(self) -> dict[str, Tensor]:
         numbers = torch.tensor([*self._lengths.values(), self._momentum, self._count], dtype=torch.float64)

@@ -124,13 +124,10 @@ class TrainingProblem:
         energy = LiftedEnergy(self.network, _Nothing(), self.weight, self._penalty)
         return [float(energy.step_size(block)) for block in range(len(energy.blocks))]
 
-    def regularise(self, step: float) -> None:
-        """theta <- prox_{step R}(theta), for the parameters that are matrices or filters."""
-        if self.regulariser is not None:
-            with torch.no_grad():
-                for p in self.parameters.values():
-                    if p.ndim > 1:
-                        p.copy_(self.regulariser.prox(p[None], step)[0])
+    @property
+    def regularised(self) -> dict[str, nn.Parameter]:
+        """The parameters that R is one of: matrices and filters, where there is an R."""
+        return {} if self.regulariser is None else {name: p for name, p in self.parameters.items() if p.ndim > 1}
 
 
 def not_finite(losses: Tensor) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from netinverse.checks import require_number
 from netinverse.training.algorithm import BatchResult, gradients
+from netinverse.training.metric import proximal_point
 from netinverse.training.problem import TrainingProblem
 
 
@@ -59,7 +60,9 @@ class ProximalSAGARun:
         self._table[number] = {
             name: found.gradients.get(name, torch.zeros_like(p)) for name, p in self._problem.parameters.items()
         }
-        self._problem.regularise(self._rate)
+        with torch.no_grad():
+            for p in self._problem.regularised.values():
+                p.copy_(proximal_point(self._problem.regulariser, p, self._rate))
         return BatchResult(found.loss, found.hits)
 
     def state(self) -> dict[str, Tensor]:

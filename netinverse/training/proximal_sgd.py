@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netinverse.checks import require_number
 from netinverse.training.algorithm import BatchResult, gradients
+from netinverse.training.metric import BETAS, FLOOR, adam, proximal_point
 from netinverse.training.problem import TrainingProblem
 
 _MOMENTUM = 0.9
@@ -18,11 +20,18 @@ _MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class ProximalSGD:
-    """theta+ = prox_{lr R}(theta - lr d), d the ``optimiser``'s direction for the gradient of the lifted energy of the batch.
+    """theta+ = prox_{s R}(theta - s d), d the mean of the gradients of the lifted energies of the last batches, s a step.
+
+    optimiser: "adam", s = lr/(sqrt(v) + eps) with v the mean of the squared gradients, or "sgd", s d = lr times the sum of the
+    gradients with momentum 0.9, so that s = lr/(1 - 0.9). The proximal map has the s of the gradient, argmin R(v) + sum_i (v_i -
+    theta_i)^2/(2 s_i): where d is the gradient g, theta stays exactly if -g is a subgradient of R at theta, for every s. With
+    another step, such as lr, it would be that of R times a number that the optimiser makes. Adam's s is one for each entry where
+    R is separable (ni.L1, ni.SquaredNorm, ...), and otherwise (ni.GroupL21, ni.NuclearNorm, ...) one for each matrix or filter,
+    with v its mean over the entries. Without R the steps are those of torch.
 
     The activations begin where the auxiliaries say and take one block step each, which passes on half of what is asked of them.
     The gradient in theta is then (sigma(z) - u) times what enters the layer: no activation is differentiated, and the cost is
-    that of one back-propagation. optimiser: "adam", or "sgd" with momentum 0.9.
+    1.1 to 1.5 times that of one back-propagation.
     """
 
     learning_rate: float = 1e-3
@@ -36,27 +45,35 @@ class ProximalSGD:
             raise ValueError(f"ProximalSGD: optimiser is {self.optimiser!r}, but must be 'adam' or 'sgd'.")
 
     def begin(self, problem: TrainingProblem) -> ProximalSGDRun:
-        parameters = list(problem.parameters.values())
-        # In one pass over the parameters: what a step costs beside a small batch.
-        if self.optimiser == "adam":
-            return ProximalSGDRun(problem, torch.optim.Adam(parameters, self.learning_rate, fused=True), self.learning_rate)
-        sgd = torch.optim.SGD(parameters, self.learning_rate, _MOMENTUM, fused=True)
-        return ProximalSGDRun(problem, sgd, self.learning_rate)
+        return (AdamRun if self.optimiser == "adam" else MomentumRun)(problem, self.learning_rate)
 
 
-class ProximalSGDRun:
+class ProximalSGDRun(ABC):
     """The optimiser of torch, and its state."""
 
-    def __init__(self, problem: TrainingProblem, optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
-        self._problem, self._optimiser, self._rate = problem, optimiser, learning_rate
+    def __init__(self, problem: TrainingProblem, rate: float) -> None:
+        self._problem, self._rate = problem, rate
+        self._optimiser = self._begun(list(problem.parameters.values()))
+
+    @abstractmethod
+    def _begun(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Fused, in one pass over the parameters: what a step costs beside a small batch."""
+
+    @abstractmethod
+    def _regularised(self, p: Tensor, before: Tensor) -> Tensor:
+        """The proximal point of one parameter, which the optimiser has moved from ``before``."""
 
     def batch(self, number: int, x: Tensor, targets: Tensor, progress: float) -> BatchResult:
         found = gradients(self._problem, x, targets, progress)
         for name, p in self._problem.parameters.items():
-            p.grad = found.gradients.get(name)
+            g = found.gradients.get(name)
+            p.grad = torch.zeros_like(p) if g is None else g
+        before = {p: p.detach().clone() for p in self._problem.regularised.values()}
         self._optimiser.step()
         self._optimiser.zero_grad()
-        self._problem.regularise(self._rate)
+        with torch.no_grad():
+            for p, start in before.items():
+                p.copy_(self._regularised(p, start))
         return BatchResult(found.loss, found.hits)
 
     def state(self) -> dict[str, Tensor]:
@@ -73,3 +90,25 @@ class ProximalSGDRun:
             if name in numbers:
                 found.setdefault(numbers[name], {})[key] = value
         self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": found})
+
+
+class MomentumRun(ProximalSGDRun):
+    """d+ = 0.9 d + g, theta+ = prox_{s R}(theta - lr d), s = lr/(1 - 0.9): where g stays, d is 10 g."""
+
+    def _begun(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, self._rate, _MOMENTUM, fused=True)
+
+    def _regularised(self, p: Tensor, before: Tensor) -> Tensor:
+        return proximal_point(self._problem.regulariser, p, self._rate / (1 - _MOMENTUM))
+
+
+class AdamRun(ProximalSGDRun):
+    """theta+ = prox_{s R}(theta - s m), s = lr/(sqrt(v) + eps)."""
+
+    def _begun(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, self._rate, BETAS, FLOOR, fused=True)
+
+    def _regularised(self, p: Tensor, before: Tensor) -> Tensor:
+        kept, regulariser = self._optimiser.state[p], self._problem.regulariser
+        mean, step = adam(kept["exp_avg"], kept["exp_avg_sq"], kept["step"], self._rate, regulariser)
+        return proximal_point(regulariser, before - step * mean, step)

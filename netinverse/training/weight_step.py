@@ -10,6 +10,7 @@ from torch import Tensor
 
 from netinverse.lifting import LiftedEnergy
 from netinverse.tensors import norm
+from netinverse.training.metric import proximal_point
 from netinverse.training.problem import TrainingProblem
 
 LONGER = 1.5
@@ -33,7 +34,7 @@ def objective(problem: TrainingProblem, energy: LiftedEnergy, x: Tensor, us: Seq
     with torch.no_grad():
         value = energy.value(x, us).double().mean()
         if problem.regulariser is not None:
-            value = value + sum(problem.regulariser(p[None]).double().sum() for p in problem.parameters.values() if p.ndim > 1)
+            value = value + sum(problem.regulariser(p[None]).double().sum() for p in problem.regularised.values())
         return value if anchor is None else value + anchor.value(problem.parameters)
 
 
@@ -85,12 +86,13 @@ def weight_step(
     length: float,
     *,
     anchor: Anchor | None = None,
-    directions: Mapping[str, Tensor] | None = None,
+    directions: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[float, Tensor]:
     """theta+ = prox_{s/L R}(theta - s g/L), s halved from ``length`` until the objective falls: the s for next time, the
     objective.
 
-    L by parameter from ``curvatures``; ``directions`` in place of g/L. Where no s above ``SHORTEST`` helps, nothing moves.
+    L by parameter from ``curvatures``; ``directions`` in place of g and 1/L, the second perhaps entry by entry. Where no s above
+    ``SHORTEST`` helps, nothing moves.
     """
     parameters = problem.parameters
     before = {name: p.detach().clone() for name, p in parameters.items()}
@@ -104,11 +106,9 @@ def weight_step(
     while length > SHORTEST:
         with torch.no_grad():
             for name, p in parameters.items():
-                direction = gradients[name] / steep[name] if directions is None else directions[name]
-                moved = before[name] - length * direction
-                if problem.regulariser is not None and p.ndim > 1:
-                    moved = problem.regulariser.prox(moved[None], length / steep[name])[0]
-                p.copy_(moved)
+                direction, step = (gradients[name], 1 / steep[name]) if directions is None else directions[name]
+                moved = before[name] - length * (step * direction)
+                p.copy_(proximal_point(problem.regulariser, moved, length * step))
         value = objective(problem, energy, x, us, anchor)
         if bool(value < start):
             return LONGER * length, value
