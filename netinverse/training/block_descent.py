@@ -15,6 +15,7 @@ from netinverse.training.algorithm import BatchResult, not_finite_loss
 from netinverse.training.losses import labels_met
 from netinverse.training.metric import BETAS, adam
 from netinverse.training.problem import TrainingProblem, not_finite
+from netinverse.training.process_group import batch_mark, same_marks
 from netinverse.training.weight_step import energy_gradients, objective, weight_step
 
 HEAVY_BALL = 0.7
@@ -72,6 +73,7 @@ class BlockDescentRun:
     def __init__(self, problem: TrainingProblem, settings: BlockDescent) -> None:
         self._problem, self._settings = problem, settings
         self._us: tuple[Tensor, ...] = ()
+        self._mark: Tensor | None = None
         self._before: Point | None = None
         self._lengths, self._momentum, self._count = {"plain": 1.0, "adam": 1.0}, 1.0, 0
         self._moments: dict[str, tuple[Tensor, Tensor]] = {}
@@ -79,6 +81,7 @@ class BlockDescentRun:
     def batch(self, number: int, x: Tensor, targets: Tensor, progress: float) -> BatchResult:
         problem = self._problem
         energy = problem.energy(targets)
+        self._require_the_same(batch_mark(x, targets))
         with torch.no_grad():
             if not self._us:
                 self._us = _beginning(problem, energy, x, targets, progress)
@@ -89,6 +92,15 @@ class BlockDescentRun:
         for _ in range(self._settings.sweeps):
             self._sweep(energy, x)
         return BatchResult(losses.double().sum(), labels_met(output, targets))
+
+    def _require_the_same(self, mark: Tensor) -> None:
+        if self._mark is not None and not bool(same_marks(mark, self._mark, mark.dtype)):
+            raise ValueError(
+                "BlockDescent: the loader gives other samples, or another order of them, than in the epoch before, but the "
+                "activations of each sample are kept from epoch to epoch, by its place. Pass a list of batches, or a DataLoader "
+                "with a sampler of torch and without random transforms."
+            )
+        self._mark = mark
 
     def _sweep(self, energy: LiftedEnergy, x: Tensor) -> None:
         """The accelerated sweep where it lowers the objective, a plain one otherwise."""
@@ -155,6 +167,8 @@ class BlockDescentRun:
     def state(self) -> dict[str, Tensor]:
         numbers = torch.tensor([*self._lengths.values(), self._momentum, self._count], dtype=torch.float64)
         kept = {"numbers": numbers} | {f"u/{k}": u for k, u in enumerate(self._us)}
+        if self._mark is not None:
+            kept["mark"] = self._mark
         if self._before is not None:
             kept |= {f"u-before/{k}": u for k, u in enumerate(self._before[0])}
             kept |= {f"before/{name}": p for name, p in self._before[1].items()}
@@ -165,7 +179,7 @@ class BlockDescentRun:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         plain, adam, self._momentum, count = state["numbers"].tolist()
         self._lengths = {"plain": plain, "adam": adam}
-        self._count = int(count)
+        self._count, self._mark = int(count), state.get("mark")
 
         def part(kind: str) -> dict[str, Tensor]:
             return {key.partition("/")[2]: value for key, value in state.items() if key.startswith(f"{kind}/")}

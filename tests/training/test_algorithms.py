@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, SubsetRandomSampler, TensorDataset
 
 import netinverse as ni
 from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.training import BlockDescent, ForwardPass, ImplicitSGD, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
+from netinverse.training.algorithm import BatchResult
+from netinverse.training.block_descent import BlockDescentRun
 from netinverse.training.problem import TrainingProblem
 from netinverse.training.weight_step import curvatures, energy_gradients, objective, weight_step
 
@@ -202,3 +205,45 @@ def test_debugging_block_descent_compares_the_energy_after_every_block_step(
     monkeypatch.setattr(TrainingProblem, "safe_steps", lambda problem: [1e3 * step for step in safe(problem)])
     with pytest.raises(AssertionError, match=r"the step in activation '.*' raised the energy of sample \d+ from"):
         train(debug=True)
+
+
+@pytest.mark.parametrize("sampler", [None, RandomSampler, SubsetRandomSampler], ids=["shuffle", "batch sampler", "subset"])
+def test_a_shuffling_loader_leaves_each_sample_its_activations(sampler: type[Sampler[int]] | None) -> None:
+    """The objective goes on in the next epoch where it was; another order of the samples would raise it."""
+    data, ends = TensorDataset(X[:90], Y[:90]), list[tuple[float, float]]()
+
+    class Noted(BlockDescentRun):
+        def batch(self, number: int, x: Tensor, targets: Tensor, progress: float) -> BatchResult:
+            before = self._energy(x, targets)
+            result = super().batch(number, x, targets, progress)
+            ends.append((before, self._energy(x, targets)))
+            return result
+
+        def _energy(self, x: Tensor, targets: Tensor) -> float:
+            energy = self._problem.energy(targets)
+            return float(objective(self._problem, energy, x, self._us, None)) if self._us else float("inf")
+
+    class Noting(BlockDescent):
+        def begin(self, problem: TrainingProblem) -> BlockDescentRun:
+            return Noted(problem, self)
+
+    if sampler is None:
+        loader = DataLoader(data, 30, shuffle=True)
+    elif sampler is RandomSampler:
+        loader = DataLoader(data, batch_sampler=BatchSampler(RandomSampler(data), 30, drop_last=False))
+    else:
+        loader = DataLoader(data, 30, sampler=SubsetRandomSampler(range(90)))
+    LiftedTraining(algorithm=Noting(sweeps=3, debug=True)).fit(model(64, 20, 20, 10), loader, 4)
+    assert all(after[0] == before[1] for before, after in pairwise(ends))
+
+
+def test_data_that_differ_between_epochs_are_refused_by_block_descent() -> None:
+    class Turning:
+        turn = 0
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            self.turn += 1
+            yield X[:60].roll(self.turn, 0), Y[:60].roll(self.turn, 0)
+
+    with pytest.raises(ValueError, match="BlockDescent: the loader gives other samples, or another order of them"):
+        LiftedTraining(algorithm=BlockDescent(sweeps=1)).fit(model(64, 20, 10), Turning(), 3)
