@@ -141,7 +141,8 @@ class Journal:
         return len(losses) - 1 - losses.index(min(losses))
 
     def exhausted(self, patience: int | None) -> bool:
-        return patience is not None and self._since_best() >= patience
+        """Whether the training is over: asked before an epoch, so that the checkpoint of one that has ended ends at once."""
+        return patience is not None and bool(self.rows) and self._since_best() >= patience
 
     def put_best(self, learned: Mapping[str, Tensor], patience: int | None) -> None:
         if patience is not None and self.best:

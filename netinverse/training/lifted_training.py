@@ -136,6 +136,8 @@ class LiftedTraining:
         journal.restore(run, team)
         with _bar(progress and processes.rank == 0, epochs, journal.epoch) as ticker:
             for epoch in range(journal.epoch, epochs):
+                if journal.exhausted(patience):
+                    break
                 self._epoch(team, run, batches, journal, epoch, epochs)
                 team.complete()
                 validated = _validated(self.loss, lifted, validation, processes)
@@ -143,8 +145,6 @@ class LiftedTraining:
                 if ticker is not None:
                     ticker.update(1)
                     ticker.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "samples") and v == v})
-                if journal.exhausted(patience):
-                    break
         journal.put_best(team.problem.learned, patience)
         team.complete()
         return journal.table()

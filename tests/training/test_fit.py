@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -146,6 +147,26 @@ def test_early_stopping_keeps_the_best_parameters() -> None:
     with torch.no_grad():
         loss = float(nn.functional.cross_entropy(model(noise.dataset.tensors[0]), noise.dataset.tensors[1]))  # type: ignore[attr-defined]
     assert loss == pytest.approx(history.validation_loss.min(), rel=1e-5)
+
+
+def test_a_training_that_stopped_early_stays_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called again, and killed between the last writing and the end."""
+    noise = [(torch.randn(60, 5, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 3)]
+
+    def fit(path: Path, seed: int = 0) -> tuple[list[Tensor], int]:
+        model = network(seed)
+        training = LiftedTraining(algorithm=ProximalSGD(0.05))
+        history = training.fit(model, loader(), 50, validation=noise, patience=2, checkpoint=path)
+        return [p.detach() for p in model.parameters()], len(history)
+
+    expected, rows = fit(tmp_path / "a.npz")
+    assert rows < 50
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr("netinverse.training.journal.Journal.put_best", Mock(side_effect=Interrupted))
+        fit(tmp_path / "b.npz")
+    for path, seed in (("a.npz", 5), ("a.npz", 6), ("b.npz", 7)):
+        found, count = fit(tmp_path / path, seed)
+        assert count == rows and all(map(torch.equal, found, expected))
 
 
 def test_the_result_is_an_ordinary_module_and_modes_are_kept() -> None:
