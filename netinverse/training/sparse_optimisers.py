@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_object
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import subdifferential_of
 
+REGULARISER = "regulariser"
 
-class LinBreg(torch.optim.Optimizer):
-    """v+ = v - lr d, theta+ = prox_{delta J}(delta v+), d the gradient with ``momentum``; v - theta/delta in dJ(theta).
 
-    J is the ``regulariser`` of a parameter group, such as ni.L1(0.1) for sparse weights; None for plain gradient steps. With J =
-    weight ||.||_1 an entry that is zero stays zero until its gradients add up to the weight: start with most entries at zero
-    (``sparsify``), and the network becomes as dense as the data ask. Closures, parameter groups, state_dict and schedulers work
-    as in torch. Bungert, Roith, Tenbrinck & Burger, JMLR 23(192), 2022.
+class _MirrorDescent(torch.optim.Optimizer):
+    """v+ = v - lr d, theta+ = prox_{delta J}(delta v+), by parameter groups; a kind says what d is.
+
+    J belongs to the optimiser and its groups as they were built, not to their state: ``state_dict`` has tensors and numbers,
+    which ``torch.load`` reads as it is, and ``load_state_dict`` leaves every J in its place.
     """
 
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 0.1,
-        regulariser: ProximalFunction | None = None,
-        delta: float = 1.0,
-        momentum: float = 0.0,
-    ) -> None:
-        _check(type(self).__name__, lr, delta)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"{type(self).__name__}: momentum is {momentum}, but must be at least 0 and below 1.")
-        super().__init__(params, {"lr": lr, "regulariser": regulariser, "delta": delta, "momentum": momentum})
+    def _direction(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -43,6 +34,46 @@ class LinBreg(torch.optim.Optimizer):
                     _mirror_step(p, self._direction(p.grad, self.state[p], group), self.state[p], group)
         return loss
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Of the constructor too. Raises as it does, for the settings of this group."""
+        _check(type(self).__name__, {**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        found = super().state_dict()
+        groups = [{key: value for key, value in group.items() if key != REGULARISER} for group in found["param_groups"]]
+        return {**found, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        own = [group[REGULARISER] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, regulariser in zip(self.param_groups, own, strict=True):
+            group[REGULARISER] = regulariser
+
+
+class LinBreg(_MirrorDescent):
+    """v+ = v - lr d, theta+ = prox_{delta J}(delta v+), d the gradient with ``momentum``; v - theta/delta in dJ(theta).
+
+    J is the ``regulariser`` of a parameter group, such as ni.L1(0.1) for sparse weights; None for plain gradient steps. With J =
+    weight ||.||_1 an entry that is zero stays zero until its gradients add up to the weight: start with most entries at zero
+    (``sparsify``), and the network becomes as dense as the data ask. v begins at theta/delta plus a subgradient of J, so that J
+    has to have ``nearest_subgradient``: the norms, SquaredNorm and Huber do, NuclearNorm and constraints do not.
+
+    Closures, parameter groups and schedulers work as in torch. So does state_dict, without J: what is loaded into an optimiser
+    goes on with the regularisers that this one was built with. Bungert, Roith, Tenbrinck & Burger, JMLR 23(192), 2022.
+    Raises ValueError for numbers out of range, TypeError for a J without a subdifferential.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.1,
+        regulariser: ProximalFunction | None = None,
+        delta: float = 1.0,
+        momentum: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, REGULARISER: regulariser, "delta": delta, "momentum": momentum})
+
     def _direction(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         if group["momentum"] == 0:
             return gradient
@@ -51,7 +82,7 @@ class LinBreg(torch.optim.Optimizer):
         return direction
 
 
-class AdaBreg(torch.optim.Optimizer):
+class AdaBreg(_MirrorDescent):
     """LinBreg with Adam's direction: v+ = v - lr m/(sqrt(s) + eps), theta+ = prox_{delta J}(delta v+).
 
     m and s the bias-corrected means of the gradient and of its square. Bungert, Roith, Tenbrinck & Burger, JMLR 23(192), 2022.
@@ -66,22 +97,9 @@ class AdaBreg(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        _check("AdaBreg", lr, delta)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"AdaBreg: betas is {betas}, but both must be at least 0 and below 1.")
-        super().__init__(params, {"lr": lr, "regulariser": regulariser, "delta": delta, "betas": betas, "eps": eps})
+        super().__init__(params, {"lr": lr, REGULARISER: regulariser, "delta": delta, "betas": betas, "eps": eps})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = _evaluated(closure)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    _mirror_step(p, self._direction(p.grad, self.state[p], group), self.state[p], group)
-        return loss
-
-    @staticmethod
-    def _direction(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+    def _direction(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         first, second = group["betas"]
         count = state["count"] = state.get("count", 0) + 1
         state["mean"] = first * state.get("mean", 0) + (1 - first) * gradient
@@ -108,7 +126,7 @@ def sparsify(parameters: Iterable[Tensor], density: float, seed: int = 0, scale:
 
 
 def _mirror_step(p: Tensor, direction: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    regulariser, delta = group["regulariser"], group["delta"]
+    regulariser, delta = group[REGULARISER], group["delta"]
     if regulariser is None:
         p.sub_(direction, alpha=delta * group["lr"])
         return
@@ -127,7 +145,14 @@ def _evaluated(closure: Callable[[], Any] | None) -> Any:
         return closure()
 
 
-def _check(who: str, lr: float, delta: float) -> None:
-    for name, value in (("lr", lr), ("delta", delta)):
-        if not value > 0:
-            raise ValueError(f"{who}: {name} is {value}, but must be positive.")
+def _check(who: str, group: Mapping[str, Any]) -> None:
+    for name in ("lr", "delta"):
+        if not group[name] > 0:
+            raise ValueError(f"{who}: {name} is {group[name]}, but must be positive.")
+    if not 0 <= group.get("momentum", 0) < 1:
+        raise ValueError(f"{who}: momentum is {group['momentum']}, but must be at least 0 and below 1.")
+    if not all(0 <= beta < 1 for beta in group.get("betas", ())):
+        raise ValueError(f"{who}: betas is {group['betas']}, but both must be at least 0 and below 1.")
+    if group[REGULARISER] is not None:
+        require_object(who, REGULARISER, group[REGULARISER], ("prox",), f"Write {who}(..., regulariser=ni.L1(0.1)).")
+        subdifferential_of(who, group[REGULARISER])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import os
 import re
 import signal
@@ -15,6 +17,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import netinverse as ni
@@ -312,6 +315,61 @@ def test_linearised_bregman_optimisers(kind: type[LinBreg] | type[AdaBreg]) -> N
         for each in pair:
             each.step()
     torch.testing.assert_close(plain, reference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [LinBreg, AdaBreg])
+def test_an_optimiser_goes_on_from_the_disk_with_its_own_regularisers(kind: type[LinBreg] | type[AdaBreg]) -> None:
+    """By torch's own save and load, with a scheduler and two groups; a deep copy goes on too."""
+
+    def begun(weight: float) -> tuple[nn.Sequential, LinBreg | AdaBreg, LRScheduler]:
+        model = network()
+        matrices = {"params": [model[0].weight, model[2].weight], "regulariser": ni.L1(weight)}
+        optimiser = kind([matrices, {"params": [model[0].bias, model[2].bias]}], lr=0.02)
+        return model, optimiser, StepLR(optimiser, 3, 0.5)
+
+    def advance(model: nn.Module, optimiser: torch.optim.Optimizer, scheduler: LRScheduler) -> None:
+        for _ in range(5):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(X), Y).backward()
+            optimiser.step()
+            scheduler.step()
+
+    model, optimiser, scheduler = begun(0.05)
+    advance(model, optimiser, scheduler)
+    stream = io.BytesIO()
+    torch.save([each.state_dict() for each in (model, optimiser, scheduler)], stream)
+    copied = copy.deepcopy((model, optimiser, scheduler))
+    stream.seek(0)
+    loaded, resumed = torch.load(stream), begun(0.05)
+    for each, state in zip(resumed, loaded, strict=True):
+        each.load_state_dict(state)
+    for each in ((model, optimiser, scheduler), copied, resumed):
+        advance(*each)
+    for other in (copied[0], resumed[0]):
+        assert all(map(torch.equal, model.parameters(), other.parameters()))
+    _, another, _ = begun(0.7)
+    another.load_state_dict(optimiser.state_dict())
+    assert [group["regulariser"] for group in another.param_groups] == [ni.L1(0.7), None]
+    assert optimiser.param_groups[0]["regulariser"] == ni.L1(0.05)
+
+
+@pytest.mark.parametrize("kind", [LinBreg, AdaBreg])
+def test_what_an_optimiser_cannot_use_is_refused_when_it_is_built(kind: type[LinBreg] | type[AdaBreg]) -> None:
+    def parameters() -> list[nn.Parameter]:
+        return [nn.Parameter(torch.ones(4, 3))]
+
+    with pytest.raises(TypeError, match=f"{kind.__name__}: regulariser is 0.1, a float, which has no method prox.*ni.L1"):
+        kind(parameters(), regulariser=0.1)  # type: ignore[arg-type]
+    for regulariser in (ni.NuclearNorm(0.1), ni.NonNegative(), ni.Box(-0.1, 0.1), ni.training.ConditioningPenalty()):
+        with pytest.raises(TypeError, match=f"{kind.__name__}: {type(regulariser).__name__} has no nearest_subgradient"):
+            kind(parameters(), regulariser=regulariser)  # type: ignore[arg-type]
+    optimiser = kind(parameters())
+    for wrong, text in (({"lr": -3.0}, "lr is -3"), ({"delta": 0.0}, "delta is 0")):
+        with pytest.raises(ValueError, match=f"{kind.__name__}: {text}"):
+            optimiser.add_param_group({"params": parameters(), **wrong})
+    with pytest.raises(TypeError, match="NonNegative has no nearest_subgradient"):
+        optimiser.add_param_group({"params": parameters(), "regulariser": ni.NonNegative()})
+    assert len(optimiser.param_groups) == 1
 
 
 def test_sparsify_and_refusals_of_the_optimisers() -> None:
