@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from netinverse.checks import require_whole
+from netinverse.prox import potential_of
 
 
 class PlusLayer(nn.Module):
@@ -16,6 +17,7 @@ class PlusLayer(nn.Module):
     For every proximal activation sigma, <F(u) - F(u'), u - u'> >= ||u - u'||^2: the inverse is 1-Lipschitz, and the Jacobian
     I + W^T D W has no singular value below 1 and none above 1 + ||W||^2. Shapes: (batch, features) -> the same; ``width``
     is ``features`` by default. W begins normal, with a norm between 1 and 2.
+    Raises ValueError for activations that are not proximal, such as GELU.
     Wang, Valavanis, Mahmood, Mang, Benning & Repetti, arXiv 2510.09796.
     """
 
@@ -27,6 +29,13 @@ class PlusLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows, features))
         self.bias = nn.Parameter(torch.zeros(rows))
         self.activation = nn.ReLU() if activation is None else activation
+        try:
+            potential_of(self.activation)
+        except ValueError as error:
+            raise ValueError(
+                f"PlusLayer: the inverse is 1-Lipschitz, and exists for certain, only where the activation is nondecreasing and "
+                f"1-Lipschitz, but {error}"
+            ) from error
         nn.init.normal_(self.weight, std=1 / math.sqrt(max(rows, features)))
 
     def forward(self, u: Tensor) -> Tensor:

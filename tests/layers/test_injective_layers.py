@@ -153,5 +153,8 @@ def test_refusals() -> None:
         ContractiveBlock(nn.Linear(2, 2), activation=nn.GELU())
     with pytest.raises(ValueError, match=r"the layers take \(3,\) to \(2,\)"):
         ContractiveBlock(nn.Linear(3, 2))(torch.zeros(1, 3))
+    for activation in (nn.GELU(), nn.PReLU(init=-1.0), nn.ELU(alpha=2.0)):
+        with pytest.raises(ValueError, match=rf"PlusLayer: the inverse is 1-Lipschitz.*{type(activation).__name__}"):
+            PlusLayer(3, activation=activation)
     with pytest.raises(ValueError, match="PlusLayer: width is 0"):
         PlusLayer(3, 0)
