@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "netinverse training 1"
-EVERY = 1.0
-"""Seconds of work between two writings within an epoch."""
+SHARE = 0.1
+"""Of the time since the last writing, what another one within an epoch may take; it is expected to take as long as the last."""
 COLUMNS = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "samples", "seconds")
 
 
@@ -52,7 +52,7 @@ class Journal:
 
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
-        self._written = time.monotonic()
+        self._written, self._cost = time.monotonic(), 0.0
 
     @classmethod
     def open(cls, path: Path | None, settings: Sequence[object], problem: TrainingProblem, epochs: int, seed: int) -> Journal:
@@ -117,7 +117,7 @@ class Journal:
         self.batch += 1
         loss, hits, samples = self.sums
         self.sums = (loss + kept.loss, hits + kept.hits, samples + kept.samples)
-        if self.path is not None and team.due(time.monotonic() - self._written, EVERY):
+        if self.path is not None and team.due(time.monotonic() - self._written, self._cost / SHARE):
             self._write(self.path, run, team)
 
     def finish_epoch(self, run: Run, team: Team, validated: Mapping[str, float], patience: int | None) -> dict[str, float]:
@@ -154,12 +154,17 @@ class Journal:
         return pd.DataFrame(self.rows, columns=list(COLUMNS)).astype({"epoch": int, "samples": int})
 
     def _write(self, path: Path, run: Run, team: Team) -> None:
+        began = time.monotonic()
+        self._put_down(path, run, team)
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+    def _put_down(self, path: Path, run: Run, team: Team) -> None:
         parts = {f"run/{name}": value for name, value in run.state().items()}
         parts |= {f"team/{name}": value for name, value in team.state().items()}
         parts |= {f"parameters/{name}": p.detach() for name, p in team.problem.learned.items()}
         parts |= {f"best/{name}": p for name, p in self.best.items()}
         tensors = team.whole(parts)
-        self._written = time.monotonic()
         if tensors is None:
             return
         meta = {
@@ -172,7 +177,6 @@ class Journal:
             "seconds": self.seconds + time.perf_counter() - self._began,
         }
         write_archive(path, tensors, meta, compressed=False)
-        self._written = time.monotonic()
 
 
 def _under(kind: str, found: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

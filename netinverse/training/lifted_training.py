@@ -95,10 +95,12 @@ class LiftedTraining:
         loader: gives (x, targets), x (batch, *input_shape); a DataLoader that shuffles does so by ``seed``. validation: another
         loader; with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the
         best one.
-        checkpoint: a file that is written after every batch's work of a second and at the end of each epoch; called again with
-        the same arguments, an interrupted ``fit`` goes on from there, to the same parameters. parallel:
-        ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all go on from
-        it.
+        checkpoint: a file that is written after every batch and at the end of each epoch; where that would take more than a tenth
+        of the time, only after ten times as long as the last writing took. A process that is killed loses the batch under way,
+        and no more than that many seconds before it. Called again with the same arguments, an interrupted ``fit`` goes on from
+        there, to the same parameters; one that has ended returns at once.
+        parallel: ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all
+        go on from it.
 
         Columns: epoch, loss, accuracy (cross-entropy only), validation_loss, validation_accuracy, samples, seconds.
         Raises ValueError for a network that is not exactly lifted or has nothing to train, for targets that do not fit, and an

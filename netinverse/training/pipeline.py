@@ -164,7 +164,7 @@ class Pipeline(Team):
         )
 
     def due(self, elapsed: float, every: float) -> bool:
-        """All count the batches that the first process says: no two clocks agree on which batch ends a second."""
+        """All count the batches that the first process says: no two clocks agree on which batch it is."""
         self._since, self._left = self._since + 1, self._left - 1
         self._next = max(1, math.ceil(every * self._since / max(elapsed, 1e-6)))
         return self._left <= 0 and not self._told

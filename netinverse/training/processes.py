@@ -72,7 +72,7 @@ class Team:
         yield from batches
 
     def due(self, elapsed: float, every: float) -> bool:
-        """Whether to write a checkpoint now, so many seconds after the last one; all that take part in it say the same."""
+        """Whether to write a checkpoint now, ``elapsed`` seconds after the last one; all that take part in it say the same."""
         return elapsed > every
 
     def whole(self, parts: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -85,8 +86,8 @@ class Broken:
         self.inner, self.left, self.batch, self.happens = inner, epoch + 1, batch, happens
 
     def __iter__(self) -> Iterator[Any]:
-        self.left -= 1  # a plain module looks at an example first: pass a lifted network
         for k, pair in enumerate(self.inner):
+            self.left -= k == 1  # no look at the first batch
             if self.left == 0 and k == self.batch:
                 self.happens()
             yield pair
@@ -103,7 +104,7 @@ def together(rank: int, folder: Path) -> Found:
 
 
 def _resumed(rank: int, folder: Path) -> Found:
-    journals.EVERY = 0.0
+    journals.SHARE = math.inf
     written: list[Path] = []
     write = journals.write_archive
 
@@ -116,7 +117,7 @@ def _resumed(rank: int, folder: Path) -> Found:
     message = _refused(lambda: _fit(case, rank, Broken(case.loader(), 2, 3, _interrupt), path))
     before = len(written)
     network = _fit(case, rank + 2, case.loader(), path)
-    journals.write_archive, journals.EVERY = write, 1.0  # type: ignore[attr-defined]
+    journals.write_archive, journals.SHARE = write, 0.1  # type: ignore[attr-defined]
     return found(network) | {"written": (before, len(written)), "message": message}
 
 
@@ -151,7 +152,7 @@ def _refusals(rank: int) -> dict[str, str]:
 
 def broken(rank: int, folder: Path) -> Found:
     """Rank 1 hangs in a group of one second, then, in another training, is killed; what rank 0 says, and where it is then."""
-    journals.EVERY = 0.0
+    journals.SHARE = math.inf
     case, group = CASES["aggregated"], dist.new_group(timeout=timedelta(seconds=1))
     done = folder / "done"
 

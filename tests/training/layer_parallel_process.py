@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import signal
 import sys
@@ -142,14 +143,14 @@ def _too_few() -> dict[str, str]:
 
 def _resumed(rank: int, groups: Groups, folder: Path) -> Found:
     """Interrupted in the middle of an epoch, with batches under way, and taken up again."""
-    journals.EVERY = 0.0
+    journals.SHARE = math.inf
     path, parallel = folder / "training.npz", LayerParallel(groups.pair)
     message = data._refused(lambda: _fit(PLAIN, rank, Broken(PLAIN.loader(), 2, 5, _fail), path, parallel))
     kept = sorted(read_archive(path)[0])
     dist.barrier(group=groups.pair)
     results = found(_fit(PLAIN, rank + 2, PLAIN.loader(), path, parallel))
     other = data._refused(lambda: _fit(PLAIN, rank, PLAIN.loader(), path, replace(parallel, delay=1)))
-    journals.EVERY = 1.0
+    journals.SHARE = 0.1
     return results | {"message": message, "other": other, "kept": kept}
 
 
@@ -217,7 +218,7 @@ def _steep(network: nn.Module) -> None:
 
 def broken(rank: int, groups: Groups, folder: Path) -> Found:
     """Rank 1 hangs, then, in another training, is killed. Ranks 0 and 2 go on from the checkpoint."""
-    journals.EVERY = 0.0
+    journals.SHARE = math.inf
     done, path, messages = folder / "done", folder / "killed.npz", {}
 
     def loader(happens: Callable[[], None]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -164,7 +165,7 @@ def loader() -> DataLoader[tuple[Tensor, ...]]:
 
 
 def test_an_interrupted_training_and_the_best_epoch_carry_the_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netinverse.training.journal.EVERY", 0.0)
+    monkeypatch.setattr("netinverse.training.journal.SHARE", math.inf)
 
     class Broken(Exception):
         pass

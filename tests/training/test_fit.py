@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -21,6 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 import netinverse as ni
+from netinverse.archives import read_archive
 from netinverse.training import AdaBreg, BlockDescent, ImplicitSGD, LiftedTraining, LinBreg, ProximalSAGA, ProximalSGD, sparsify
 from netinverse.training.algorithm import Algorithm
 from netinverse.training.lifted_training import _fitted
@@ -82,7 +85,7 @@ class Breaking:
 def test_an_interrupted_training_ends_as_the_uninterrupted_one(
     algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netinverse.training.journal.EVERY", 0.0)
+    monkeypatch.setattr("netinverse.training.journal.SHARE", math.inf)
     training, whole, parts = LiftedTraining(algorithm=algorithm), network(), network()
     expected = training.fit(whole, loader(shuffle=False), 4, patience=3)
     path = tmp_path / "training.npz"
@@ -96,34 +99,61 @@ def test_an_interrupted_training_ends_as_the_uninterrupted_one(
 
 
 SCRIPT = """
-import sys, torch
+import sys
 sys.path.insert(0, {tests!r})
-from test_fit import X, Y, network
-from torch.utils.data import DataLoader, TensorDataset
+from test_fit import Killed, network
 from netinverse.training import LiftedTraining
-import netinverse.training.journal as journal
-journal.EVERY = 0.0
-model = network()
-LiftedTraining().fit(model, DataLoader(TensorDataset(X, Y), 4, shuffle=True), 40, checkpoint={path!r}, seed=3)
+LiftedTraining().fit(network(), Killed(), 3, checkpoint={path!r}, seed=3)
 """
+PAIRS = [(X[k : k + 20], Y[k : k + 20]) for k in range(0, 120, 20)]
 
 
-def test_kill_loses_at_most_the_current_batch(tmp_path: Path) -> None:
+class Killed:
+    """Batches, of which the fourth of the second epoch, after one of half a second's work, kills the process that asks for it."""
+
+    begun = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for k, pair in enumerate(PAIRS):
+            self.begun += k == 1  # no look at the first batch
+            if self.begun == 2 and k == 2:
+                time.sleep(0.5)
+            if self.begun == 2 and k == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield pair
+
+
+def test_kill_loses_the_current_batch_alone(tmp_path: Path) -> None:
     path = tmp_path / "training.npz"
     script = SCRIPT.format(tests=str(Path(__file__).parent), path=str(path))
-    process = subprocess.Popen([sys.executable, "-c", script])
-    until = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    time.sleep(0.2)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    pairs = DataLoader(TensorDataset(X, Y), 4, shuffle=True)
-    resumed, whole = network(), network()
-    LiftedTraining().fit(resumed, pairs, 40, checkpoint=path, seed=3)
-    LiftedTraining().fit(whole, pairs, 40, seed=3)
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == -signal.SIGKILL
+    _, meta = read_archive(path)
+    assert (meta["epoch"], meta["batch"]) == (1, 3)
+    resumed, whole = network(5), network()
+    LiftedTraining().fit(resumed, PAIRS, 3, checkpoint=path, seed=3)
+    LiftedTraining().fit(whole, PAIRS, 3, seed=3)
+    assert all(map(torch.equal, whole.parameters(), resumed.parameters()))
+
+
+def test_writing_takes_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which a batch lasts a second: writing of 0.25 s comes after 2.5 s, that is three batches."""
+    now, written = [0.0], []
+
+    def write(path: Path, tensors: object, meta: dict[str, int], compressed: bool) -> None:
+        now[0] += 0.25
+        written.append(meta["batch"])
+
+    class Seconds:
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(12):
+                now[0] += 1.0
+                yield X, Y
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr("netinverse.training.journal.time", clock)
+    monkeypatch.setattr("netinverse.training.journal.write_archive", write)
+    LiftedTraining().fit(network(), Seconds(), 1, checkpoint=tmp_path / "training.npz")
+    assert written == [1, 4, 7, 10, 0]
 
 
 def test_a_foreign_or_damaged_checkpoint_is_refused_and_left(tmp_path: Path) -> None:
