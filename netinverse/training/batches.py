@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+
+from netinverse.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
 class Batches:
-    """``how``: "any", "fixed" (the loader must not shuffle) or "whole" (one batch of all samples, in one order)."""
+    """``how``: "any", "fixed" (the same batches in every epoch) or "whole" (one batch of all samples, in one order)."""
 
     loader: Iterable[Any]
     how: str
@@ -21,15 +25,18 @@ class Batches:
 
     @classmethod
     def of(cls, loader: Iterable[Any], how: str, seed: int) -> Batches:
+        """Raises TypeError for an iterator, ValueError for a sampler that may shuffle where the order has to stay."""
         if isinstance(loader, Iterator):
             raise TypeError(
                 "LiftedTraining.fit: loader is an iterator, which is used up after one epoch. Pass a DataLoader, or a list of "
                 "batches."
             )
-        if how == "fixed" and _drawing(loader) is not None:
+        sampler = _sampler(loader)
+        if how == "fixed" and sampler is not None and not isinstance(sampler, SequentialSampler):
             raise ValueError(
-                "LiftedTraining.fit: the loader shuffles, but ProximalSAGA keeps the last gradient of every batch, which has to "
-                "be the same batch in every epoch. Use shuffle=False."
+                f"LiftedTraining.fit: the loader takes its samples in the order of {type(sampler).__name__}, which may shuffle, "
+                f"but ProximalSAGA keeps the last gradient of every batch, which has to be the same batch in every epoch. Use "
+                f"shuffle=False, without a sampler."
             )
         return cls(loader, how, seed)
 
@@ -38,30 +45,77 @@ class Batches:
 
         That of "whole" does not depend on the epoch: what is kept of the samples, such as their activations, stays theirs.
         """
-        sampler = _drawing(self.loader)
-        if sampler is not None:
-            drawn = 0 if self.how == "whole" else epoch
-            sampler.generator = torch.Generator().manual_seed(1_000_003 * self.seed + drawn)
-        pairs = map(_pair, self.loader)
+        pairs = self._pairs(0 if self.how == "whole" else epoch)
         if self.how != "whole":
             yield from pairs
             return
         if all_ := tuple(zip(*pairs, strict=True)):
             yield torch.cat(all_[0]), torch.cat(all_[1])
 
-    def example(self) -> Tensor:
-        """Two inputs, to lift a network with."""
-        for x, _ in self.epoch(0):
-            return torch.zeros(2, *x.shape[1:])
+    @cached_property
+    def first(self) -> tuple[Tensor, Tensor]:
+        """The first batch of the loader in epoch 0. Raises ValueError where there is none."""
+        for pair in self._pairs(0):
+            return pair
         raise ValueError("LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset.")
 
+    def example(self) -> Tensor:
+        """Two inputs, to lift a network with."""
+        return torch.zeros(2, *self.first[0].shape[1:])
 
-def _drawing(loader: Iterable[Any]) -> Any:
-    """The sampler of a DataLoader that draws from a generator, such as torch's RandomSampler; None where there is none."""
-    if not isinstance(loader, DataLoader):
+    @property
+    def mark(self) -> tuple[str, int | None]:
+        """Of these data, as far as it is known without going through them: the first batch, and how many there are."""
+        try:
+            return fingerprint(*self.first), len(self.loader)  # type: ignore[arg-type]
+        except TypeError:  # a loader that does not know
+            return fingerprint(*self.first), None
+
+    def may_have(self, mark: tuple[str, int | None]) -> bool:
+        """Whether the mark may be of these data: of a loader that draws anew every time, as noise, any first batch may be."""
+        first, count = self.mark
+        if count != mark[1] and None not in (count, mark[1]):
+            return False
+        return first == mark[0] or first != fingerprint(*next(self._pairs(0)))
+
+    def _pairs(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The sampler has a generator of ours while it draws, and its own whenever anybody else could see it."""
+        ours = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        with _drawing_by(ours, self.loader):
+            batches = iter(self.loader)
+        while True:
+            with _drawing_by(ours, self.loader):
+                batch = next(batches, _END)
+            if batch is _END:
+                return
+            yield _pair(batch)
+
+
+_END = object()
+
+
+def _sampler(loader: Iterable[Any]) -> Any:
+    """What chooses the samples one by one, below what gathers them; None for loaders other than torch's, and streams."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    return sampler if hasattr(sampler, "generator") else None
+    found: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    while isinstance(found, BatchSampler):
+        found = found.sampler
+    return found
+
+
+@contextmanager
+def _drawing_by(generator: torch.Generator, loader: Iterable[Any]) -> Iterator[None]:
+    """Samplers of torch that draw have a ``generator``."""
+    sampler = _sampler(loader)
+    if not hasattr(sampler, "generator"):
+        yield
+        return
+    own, sampler.generator = sampler.generator, generator
+    try:
+        yield
+    finally:
+        sampler.generator = own
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:

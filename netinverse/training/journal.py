@@ -15,6 +15,7 @@ from torch import Tensor
 from netinverse.archives import UNREADABLE, read_archive, write_archive
 from netinverse.fingerprint import fingerprint
 from netinverse.training.algorithm import Run
+from netinverse.training.batches import Batches
 from netinverse.training.problem import TrainingProblem
 from netinverse.training.processes import Team
 
@@ -38,10 +39,11 @@ class Kept:
 
 @dataclass
 class Journal:
-    """``epoch``, ``batch``: what comes next. ``decisive``: what the checkpoint of another training differs in."""
+    """``epoch``, ``batch``: what comes next. ``decisive``, ``data``: what the checkpoint of another training differs in."""
 
     path: Path | None
     decisive: str
+    data: tuple[str, int | None] = ("", None)
     epoch: int = 0
     batch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -55,41 +57,52 @@ class Journal:
         self._written, self._cost = time.monotonic(), 0.0
 
     @classmethod
-    def open(cls, path: Path | None, settings: Sequence[object], problem: TrainingProblem, epochs: int, seed: int) -> Journal:
+    def open(
+        cls, path: Path | None, settings: Sequence[object], problem: TrainingProblem, epochs: int, batches: Batches
+    ) -> Journal:
         """A new one, or that of the checkpoint.
 
+        Another training is one with other settings, another loss by its name, layers of other names, sizes or activations,
+        another number of epochs, seed or order of steps in the processes, another first batch or number of batches.
         Raises FileNotFoundError for a folder that is not there, ValueError for a file that is damaged or of another training.
         """
         tensors = {**dict(problem.network.named_parameters()), **problem.learned}
         shapes = tuple((name, tuple(p.shape), str(p.dtype)) for name, p in tensors.items())
-        names = tuple(node.name for node in problem.network.nodes)
-        journal = cls(path, fingerprint(*settings, shapes, names, epochs, seed))
+        nodes = tuple((node.name, node.potential) for node in problem.network.nodes)
+        loss = problem.loss if isinstance(problem.loss, str) else _name_of(problem.loss)
+        journal = cls(path, fingerprint(*settings, loss, shapes, nodes, epochs, batches.seed))
         if path is None:
             return journal
         if not path.parent.is_dir():
             raise FileNotFoundError(
                 f"LiftedTraining.fit: the folder of the checkpoint {str(path)!r} does not exist. Make it first."
             )
+        journal.data = batches.mark
         if path.exists():
-            journal._read(path)
+            journal._read(path, batches)
         return journal
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path, batches: Batches) -> None:
         try:
             tensors, meta = read_archive(path)
             if meta.get("format") != FORMAT:
                 raise ValueError(f"its format is {meta.get('format')!r}")
-            numbers = (meta["epoch"], meta["batch"], meta["rows"], meta["sums"], meta["seconds"], meta["decisive"])
+            numbers = (meta["epoch"], meta["batch"], meta["rows"], meta["sums"], meta["seconds"])
+            decisive, data = meta["decisive"], (meta["first batch"], meta["batches"])
         except UNREADABLE as error:
             raise ValueError(
                 f"LiftedTraining.fit: checkpoint {str(path)!r} is no complete checkpoint of a training ({error}). It is left as "
                 f"it is; pass another file, or delete this one to begin anew."
             ) from error
-        if numbers[5] != self.decisive:
+        differs = ""
+        if decisive != self.decisive:
+            differs = "the network, the settings, the loss, the epochs, the seed or the order of steps in the processes differ"
+        elif not batches.may_have(data):
+            differs = "the first batch or the number of batches differs"
+        if differs:
             raise ValueError(
-                f"LiftedTraining.fit: checkpoint {str(path)!r} is of another training: the network, the settings, the epochs, "
-                f"the seed or the order of steps in the processes differ. It is left as it is; pass another file, or the "
-                f"arguments of that training."
+                f"LiftedTraining.fit: checkpoint {str(path)!r} is of another training: {differs}. It is left as it is; pass "
+                f"another file, or the arguments of that training."
             )
         self.epoch, self.batch, self.rows, self.seconds = numbers[0], numbers[1], list(numbers[2]), numbers[4]
         self.sums = (numbers[3][0], numbers[3][1], int(numbers[3][2]))
@@ -170,6 +183,8 @@ class Journal:
         meta = {
             "format": FORMAT,
             "decisive": self.decisive,
+            "first batch": self.data[0],
+            "batches": self.data[1],
             "epoch": self.epoch,
             "batch": self.batch,
             "rows": self.rows,
@@ -177,6 +192,12 @@ class Journal:
             "seconds": self.seconds + time.perf_counter() - self._began,
         }
         write_archive(path, tensors, meta, compressed=False)
+
+
+def _name_of(function: object) -> str:
+    """Of a loss; nothing else tells one function from another in the next process."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _under(kind: str, found: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

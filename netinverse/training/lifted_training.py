@@ -92,7 +92,8 @@ class LiftedTraining:
         network: a LiftedNetwork, or a module that ``ni.lift`` lifts exactly. Its layers of batch normalisation in training mode
         normalise by the moments of each batch and update their running statistics as torch does; those in evaluation mode, and
         those of a LiftedNetwork, keep theirs. Dropout is left out.
-        loader: gives (x, targets), x (batch, *input_shape); a DataLoader that shuffles does so by ``seed``. validation: another
+        loader: gives (x, targets), x (batch, *input_shape); where a sampler of torch draws, as with shuffle=True, it does so by
+        ``seed``, and has its own generator back afterwards. validation: another
         loader; with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the
         best one.
         checkpoint: a file that is written after every batch and at the end of each epoch; where that would take more than a tenth
@@ -131,7 +132,7 @@ class LiftedTraining:
         if not problem.parameters:
             raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
         path = None if checkpoint is None else Path(checkpoint)
-        journal = Journal.open(path, (self, processes.schedule), problem, epochs, seed)
+        journal = Journal.open(path, (self, processes.schedule), problem, epochs, batches)
         processes.agree(journal.place, lifted.device)
         team = processes.share(problem)
         run = self.algorithm.begin(team.problem)

@@ -16,10 +16,12 @@ from netinverse.training.problem import TrainingProblem
 
 @dataclass(frozen=True)
 class ProximalSAGA:
-    """theta+ = prox_{lr R}(theta - lr (g_i - g_i^old + mean of the table)), g_i the gradient of the lifted energy of batch i.
+    """theta+ = prox_{lr R}(theta - lr (w_i (g_i - g_i^old) + sum_k w_k g_k / sum_k w_k)), g_k the gradient of the mean lifted
+    energy of batch k as it is in the table, w_k its samples over the mean number of samples.
 
-    The direction has the mean of the full gradient, and its variance falls as the iterates settle. The table holds one gradient
-    for each batch, so that the batches have to be the same in every epoch: a DataLoader without shuffling.
+    The direction has the mean of the full gradient, that of the mean over all samples, and its variance falls as the iterates
+    settle. The table holds one gradient for each batch, so that the batches have to be the same in every epoch: a DataLoader
+    without shuffling.
     Defazio, Bach & Lacoste-Julien, NeurIPS 2014.
     """
 
@@ -35,32 +37,31 @@ class ProximalSAGA:
 
 
 class ProximalSAGARun:
-    """``table``: by batch, the last gradient of each parameter; ``mean``: over the batches seen so far."""
+    """``table``: by batch, the last gradient of each parameter; ``sizes``: its samples; ``mean``: over samples seen so far."""
 
     def __init__(self, problem: TrainingProblem, learning_rate: float) -> None:
         self._problem, self._rate = problem, learning_rate
         self._table: dict[int, dict[str, Tensor]] = {}
+        self._sizes: dict[int, int] = {}
         self._mean = {name: torch.zeros_like(p) for name, p in problem.parameters.items()}
 
     def batch(self, number: int, x: Tensor, targets: Tensor, progress: float) -> BatchResult:
         found = gradients(self._problem, x, targets, progress)
-        old, count = self._table.get(number), max(len(self._table), 1)
+        row = {name: found.gradients.get(name, torch.zeros_like(p)) for name, p in self._problem.parameters.items()}
+        old = self._table.get(number)
+        self._table[number], self._sizes[number] = row, len(x)
+        share = len(x) / max(sum(self._sizes.values()), 1)
         with torch.no_grad():
             for name, p in self._problem.parameters.items():
-                new = found.gradients.get(name, torch.zeros_like(p))
                 mean = self._mean[name]
                 if old is None:
                     # The table grows: until every batch is in it, its mean is that of those seen.
-                    known = len(self._table)
-                    p.sub_(new if known == 0 else (new + known * mean) / (known + 1), alpha=self._rate)
-                    self._mean[name] = (known * mean + new) / (known + 1)
+                    self._mean[name] = mean + share * (row[name] - mean)
+                    p.sub_(self._mean[name], alpha=self._rate)
                 else:
-                    p.sub_(new - old[name] + mean, alpha=self._rate)
-                    self._mean[name] = mean + (new - old[name]) / count
-        self._table[number] = {
-            name: found.gradients.get(name, torch.zeros_like(p)) for name, p in self._problem.parameters.items()
-        }
-        with torch.no_grad():
+                    change = row[name] - old[name]
+                    p.sub_(share * len(self._table) * change + mean, alpha=self._rate)
+                    self._mean[name] = mean + share * change
             for p in self._problem.regularised.values():
                 p.copy_(proximal_point(self._problem.regulariser, p, self._rate))
         return BatchResult(found.loss, found.hits)
@@ -68,6 +69,8 @@ class ProximalSAGARun:
     def state(self) -> dict[str, Tensor]:
         kept = {f"{k}/{name}": g for k, row in self._table.items() for name, g in row.items()}
         kept |= {f"mean/{name}": mean for name, mean in self._mean.items()}
+        sizes = torch.tensor([self._sizes[k] for k in range(len(self._sizes))], dtype=torch.int64)
+        kept |= {f"samples/{name}": sizes for name in self._mean}
         return kept
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -77,5 +80,7 @@ class ProximalSAGARun:
                 continue
             if place == "mean":
                 self._mean[name] = value
+            elif place == "samples":
+                self._sizes = dict(enumerate(value.tolist()))
             else:
                 self._table.setdefault(int(place), {})[name] = value

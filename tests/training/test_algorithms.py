@@ -140,6 +140,18 @@ def test_one_implicit_step_stays_near_and_lowers_the_objective_of_the_batch() ->
     assert 0 < moved[0] < 0.3 * moved[1]
 
 
+def test_aggregated_gradients_end_where_the_mean_over_samples_is_least() -> None:
+    """Batches of 50, 50 and 10: the gradient of the mean over all 110 vanishes, that of the mean over batches does not."""
+    generator = torch.Generator().manual_seed(3)
+    x, y = (torch.randn(110, k, generator=generator, dtype=torch.float64) for k in (3, 2))
+    network = nn.Sequential(nn.Linear(3, 2, bias=False)).double()
+    LiftedTraining(algorithm=ProximalSAGA(0.1)).fit(network, DataLoader(TensorDataset(x, y), 50), 400)
+    with torch.no_grad():
+        parts = [(x[k].T @ (network(x[k]) - y[k])).T for k in (slice(0, 50), slice(50, 100), slice(100, 110))]
+    assert float(sum(parts).norm()) / 110 < 1e-10
+    assert float((parts[0] / 50 + parts[1] / 50 + parts[2] / 10).norm()) / 3 > 1e-2
+
+
 def test_a_regulariser_makes_weights_sparse() -> None:
     network = model(64, 40, 10)
     LiftedTraining(algorithm=ProximalSGD(0.05, "sgd"), regulariser=ni.L1(3e-3)).fit(network, loader(), 15)

@@ -14,13 +14,22 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, StepLR
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 import netinverse as ni
 from netinverse.archives import read_archive
@@ -172,6 +181,91 @@ def test_a_foreign_or_damaged_checkpoint_is_refused_and_left(tmp_path: Path) -> 
         LiftedTraining().fit(network(), loader(), 1, checkpoint=tmp_path / "none" / "training.npz")
 
 
+def other_loss(output: Tensor, targets: Tensor) -> Tensor:
+    return 5 * nn.functional.cross_entropy(output, targets)
+
+
+def leaky(slope: float) -> nn.Sequential:
+    layers = network()
+    return nn.Sequential(layers[0], nn.LeakyReLU(slope), layers[2])
+
+
+def test_data_losses_and_activations_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    def interrupted(name: str, model: nn.Module, training: LiftedTraining = LiftedTraining()) -> Path:  # noqa: B008
+        path = tmp_path / name
+        with pytest.raises(Interrupted):
+            training.fit(model, Breaking(loader(False), 2, 2), 3, checkpoint=path)
+        return path
+
+    path = interrupted("a.npz", leaky(0.1))
+    before = path.read_bytes()
+    for data in (DataLoader(TensorDataset(X, Y), 40), DataLoader(TensorDataset(-X, Y), 20)):
+        with pytest.raises(ValueError, match="is of another training: the first batch or the number of batches differs"):
+            LiftedTraining().fit(leaky(0.1), data, 3, checkpoint=path)
+    for training, model in ((LiftedTraining(), leaky(0.9)), (LiftedTraining(loss=other_loss), leaky(0.1))):
+        with pytest.raises(ValueError, match="is of another training: the network, the settings, the loss"):
+            training.fit(model, loader(False), 3, checkpoint=path)
+    assert path.read_bytes() == before
+    assert len(LiftedTraining().fit(leaky(0.1), loader(False), 3, checkpoint=path)) == 3
+    path = interrupted("b.npz", network(), LiftedTraining(loss=nn.functional.cross_entropy))
+    with pytest.raises(ValueError, match="is of another training: the network, the settings, the loss"):
+        LiftedTraining(loss=other_loss).fit(network(), loader(False), 3, checkpoint=path)
+    path = interrupted("d.npz", nn.Sequential(nn.Linear(5, 4), nn.PReLU(init=0.3), nn.Linear(4, 3)))
+    other = nn.Sequential(nn.Linear(5, 4), nn.PReLU(init=0.4), nn.Linear(4, 3))  # its slope is learned, as its weights are
+    assert len(LiftedTraining().fit(other, loader(False), 3, checkpoint=path)) == 3
+
+
+def test_data_with_noise_of_their_own_are_taken_up_again(tmp_path: Path) -> None:
+    class Noisy:
+        def __len__(self) -> int:
+            return len(PAIRS)
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            return ((x + 0.1 * torch.randn(x.shape), y) for x, y in PAIRS)
+
+    path = tmp_path / "noisy.npz"
+    for _ in range(2):
+        assert len(LiftedTraining().fit(network(), Noisy(), 2, checkpoint=path)) == 2
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [RandomSampler(X), RandomSampler(X, True, 70), SubsetRandomSampler(range(90)), WeightedRandomSampler([1.0] * 120, 100)],
+    ids=lambda each: type(each).__name__,
+)
+@pytest.mark.parametrize("nested", [False, True], ids=["samples", "batches"])
+def test_the_seed_decides_what_every_sampler_draws_and_its_generator_stays(sampler: Any, nested: bool) -> None:
+    if nested:
+        pairs = DataLoader(TensorDataset(X, Y), batch_sampler=BatchSampler(sampler, 20, False))
+    else:
+        pairs = DataLoader(TensorDataset(X, Y), 20, sampler=sampler)
+    found = []
+    for seed in (0, 0, 1):
+        model = network()
+        torch.manual_seed(len(found))
+        LiftedTraining().fit(model, pairs, 2, seed=seed)
+        found.append(torch.nn.utils.parameters_to_vector(model.parameters()))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    own = sampler.generator = torch.Generator().manual_seed(7)
+    state = own.get_state()
+    with pytest.raises(RuntimeError, match="not finite"):
+        LiftedTraining(loss=lambda output, targets: output[:, 0] / 0).fit(network(), pairs, 2)
+    assert sampler.generator is own and torch.equal(own.get_state(), state)
+    sampler.generator = None
+
+
+def test_an_order_that_may_change_is_refused_where_it_has_to_stay() -> None:
+    data, training = TensorDataset(X, Y), LiftedTraining(algorithm=ProximalSAGA())
+    sequential = BatchSampler(SequentialSampler(X), 60, False)
+    for pairs in (DataLoader(data, 60), DataLoader(data, batch_sampler=sequential), DataLoader(data, None, sampler=sequential)):
+        training.fit(network(), pairs, 1)
+    for sampler in (RandomSampler(X), SubsetRandomSampler(range(90)), WeightedRandomSampler([1.0] * 120, 100)):
+        batched = DataLoader(data, batch_sampler=BatchSampler(sampler, 20, False))
+        for pairs in (DataLoader(data, 20, sampler=sampler), batched):
+            with pytest.raises(ValueError, match=rf"the order of {type(sampler).__name__}, .* Use shuffle=False"):
+                training.fit(network(), pairs, 1)
+
+
 def test_early_stopping_keeps_the_best_parameters() -> None:
     model = network()
     noise = DataLoader(TensorDataset(torch.randn(60, 5, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 3), 60)
@@ -294,7 +388,7 @@ def test_refusals() -> None:
         fit(nn.Sequential(nn.Linear(5, 5), nn.Sigmoid()), [(X[:3], 9 * torch.ones(3, 5))], 1)
     with pytest.raises(ValueError, match="cross-entropy takes whole targets"):
         fit(nn.Sequential(nn.Linear(5, 3), nn.ReLU()), loader(), 1)
-    with pytest.raises(ValueError, match="the loader shuffles, but ProximalSAGA"):
+    with pytest.raises(ValueError, match="the order of RandomSampler, which may shuffle, but ProximalSAGA"):
         LiftedTraining(algorithm=ProximalSAGA()).fit(network(), loader(), 1)
     with pytest.raises(ValueError, match="penalty is 'l2', but must be one of 'bregman'"):
         LiftedTraining("l2")
