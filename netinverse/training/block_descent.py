@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from netinverse.checks import require_whole
 from netinverse.lifting import LiftedEnergy
 from netinverse.training.algorithm import BatchResult, not_finite_loss
+from netinverse.training.descent import Falling, descended
 from netinverse.training.losses import labels_met
 from netinverse.training.metric import BETAS, adam
 from netinverse.training.problem import TrainingProblem, not_finite
@@ -19,8 +20,6 @@ from netinverse.training.process_group import batch_mark, same_marks
 from netinverse.training.weight_step import energy_gradients, objective, weight_step
 
 HEAVY_BALL = 0.7
-ROUNDING = 256
-"""Units in the last place that an energy may rise by: it is a sum over all entries."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class BlockDescent:
     """u_l+ = prox_{t lambda_l (1/2||.||^2 + Psi_l)}(u_l - t grad_l E) for l = L, ..., 1 with safe t, then a step in theta, and
     again.
 
-    The energy is that of all samples at once, and it falls in every block step: the steps in u by the norms of the layers, those
-    in theta by a search. The activations are kept from sweep to sweep and begin where the auxiliaries say. An epoch is ``sweeps``
-    of them.
+    The energy is that of all samples at once, and it falls in every block step: the steps in u by the norms of the layers, or by
+    a search behind quadratic penalties and functions of torch, those in theta by a search. The activations are kept from sweep
+    to sweep and begin where the auxiliaries say. An epoch is ``sweeps`` of them.
 
     acceleration: None; "nesterov": a sweep begins beyond the last one, by Nesterov's factors; "heavy-ball": 0.7 of the last
     change is added; "adam": the step in theta goes in Adam's direction. Where the accelerated sweep would raise the energy, a
@@ -122,7 +121,7 @@ class BlockDescentRun:
     def _descended(self, energy: LiftedEnergy, x: Tensor) -> tuple[Tensor, ...]:
         if not self._settings.debug:
             return descended(self._problem, energy, x, self._us)
-        return descended(self._problem, energy, x, self._us, on_block=_Falling(energy, x, self._us))
+        return descended(self._problem, energy, x, self._us, on_block=Falling(energy, x, self._us))
 
     def _accelerated(self, energy: LiftedEnergy, x: Tensor, now: Point) -> Tensor:
         """The objective after the sweep of the chosen kind; infinite where there is nothing to accelerate yet."""
@@ -188,44 +187,6 @@ class BlockDescentRun:
         if before := part("before"):
             self._before = (tuple(part("u-before")[str(k)] for k in range(len(self._us))), before)
         self._moments = {name: (m, part("v")[name]) for name, m in part("m").items()}
-
-
-class _Falling:
-    """Compares the energy of every sample after a block step with that before."""
-
-    def __init__(self, energy: LiftedEnergy, x: Tensor, us: Sequence[Tensor]) -> None:
-        self._energy, self._x, self._before = energy, x, energy.value(x, us)
-
-    def __call__(self, block: int, us: Sequence[Tensor]) -> None:
-        value = self._energy.value(self._x, us)
-        rise = value - self._before
-        allowed = ROUNDING * torch.finfo(value.dtype).eps * self._before.abs().clamp(min=1)
-        if bool((rise > allowed).any()):
-            sample = int((rise - allowed).argmax())
-            raise AssertionError(
-                f"BlockDescent: the step in activation {self._energy.blocks[block].name!r} raised the energy of sample {sample} "
-                f"from {float(self._before[sample]):.9g} to {float(value[sample]):.9g}, which a safe step never does: the norm "
-                f"of a layer or a proximal map is wrong."
-            )
-        self._before = value
-
-
-def descended(
-    problem: TrainingProblem,
-    energy: LiftedEnergy,
-    x: Tensor,
-    us: Sequence[Tensor],
-    on_block: Callable[[int, Sequence[Tensor]], None] | None = None,
-) -> tuple[Tensor, ...]:
-    """One proximal-gradient step in each activation, from the last to the first; none raises the energy."""
-    steps, found = problem.safe_steps(), list(us)
-    with torch.no_grad():
-        for block in reversed(range(len(found))):
-            gradient = energy.gradient(block, x, found)
-            found[block] = energy.prox(block, found[block] - steps[block] * gradient, steps[block])
-            if on_block is not None:
-                on_block(block, found)
-    return tuple(found)
 
 
 def _beginning(problem: TrainingProblem, energy: LiftedEnergy, x: Tensor, targets: Tensor, progress: float) -> tuple[Tensor, ...]:

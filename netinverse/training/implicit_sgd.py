@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netinverse.checks import require_number, require_whole
 from netinverse.training.algorithm import BatchResult, gradients
-from netinverse.training.block_descent import descended
+from netinverse.training.descent import descended
 from netinverse.training.problem import TrainingProblem
 from netinverse.training.weight_step import Anchor, weight_step
 

@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class TrainingLoss(Protocol):
-    """z -> loss of one batch of targets, (batch,), with its gradient in z, which is 1-Lipschitz for safe block steps."""
+    """z -> loss of one batch of targets, (batch,), with its gradient in z, which is 1-Lipschitz but for functions of torch."""
 
     def __call__(self, z: Tensor, /) -> Tensor: ...
     def gradient(self, z: Tensor) -> Tensor: ...
@@ -67,6 +67,10 @@ class TorchLoss:
     def __call__(self, z: Tensor) -> Tensor:
         value = self.loss(self.activation(z), self.targets)
         return total(value) if value.ndim else value.expand(len(z))
+
+    def joint(self, z: Tensor) -> bool:
+        """Whether the function gives one number for the batch."""
+        return self.loss(self.activation(z), self.targets).ndim == 0
 
     def gradient(self, z: Tensor) -> Tensor:
         with torch.enable_grad():

@@ -120,7 +120,9 @@ class TrainingProblem:
         return Summed(found.us, loss, labels_met(found.output, targets), lost, found.gradients)
 
     def safe_steps(self) -> list[float]:
-        """1 / sum over children of weight ||A||^2, by block: with these the energy falls in every block step."""
+        """1 / sum over children of weight ||A||^2, by block: with these the energy falls in every block step, where the loss and
+        the penalties have 1-Lipschitz gradients in z.
+        """
         energy = LiftedEnergy(self.network, _Nothing(), self.weight, self._penalty)
         return [float(energy.step_size(block)) for block in range(len(energy.blocks))]
 

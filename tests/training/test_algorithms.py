@@ -17,6 +17,8 @@ from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.training import BlockDescent, ForwardPass, ImplicitSGD, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
 from netinverse.training.algorithm import BatchResult
 from netinverse.training.block_descent import BlockDescentRun
+from netinverse.training.descent import descended
+from netinverse.training.losses import Loss
 from netinverse.training.problem import TrainingProblem
 from netinverse.training.weight_step import curvatures, energy_gradients, objective, weight_step
 
@@ -259,3 +261,55 @@ def test_data_that_differ_between_epochs_are_refused_by_block_descent() -> None:
 
     with pytest.raises(ValueError, match="BlockDescent: the loader gives other samples, or another order of them"):
         LiftedTraining(algorithm=BlockDescent(sweeps=1)).fit(model(64, 20, 10), Turning(), 3)
+
+
+def steep(output: Tensor, targets: Tensor) -> Tensor:
+    return 20 * (output - targets).square().sum(1)
+
+
+def steep_mean(output: Tensor, targets: Tensor) -> Tensor:
+    return 20 * (output - targets).square().sum(1).mean()
+
+
+@pytest.mark.parametrize("penalty", ["bregman", "quadratic", "fenchel", "contrastive"])
+@pytest.mark.parametrize("loss", ["auto", "squared", steep, steep_mean], ids=["entropy", "squared", "steep", "steep mean"])
+@pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.Sigmoid], ids=lambda a: a.__name__)
+def test_the_energy_of_every_sample_falls_in_every_block_step(
+    penalty: str, loss: str | Loss, activation: type[nn.Module]
+) -> None:
+    """With weights, targets and beginnings far from where the network would be at rest."""
+    x, generator = X[:20].double(), torch.Generator().manual_seed(1)
+    network = ni.lift(model(64, 12, 12, 10, activation=activation).double(), x[:2])
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(3)
+    targets = Y[:20] if loss == "auto" else 3 * torch.randn(20, 10, generator=generator, dtype=torch.float64)
+    codes = TargetCodes(free=0)
+    whole = TrainingProblem(network, loss, penalty, 0.1, 1, codes, None, {}, BatchStatistics(network))
+    run = BlockDescent(sweeps=1, debug=True).begin(whole)
+    values = []
+    for _ in range(3):
+        run.batch(0, x, targets, 0.0)
+        us = tuple(value for name, value in run.state().items() if name.startswith("u/"))
+        values.append(float(objective(whole, whole.energy(targets), x, us, None)))
+    assert values[0] > values[1] > values[2]
+
+
+def test_a_step_across_a_kink_is_shortened_sample_by_sample() -> None:
+    """u_2 is far outside the range of ReLU: its quadratic penalty bends by more than the norm of the layer says."""
+    layers = [nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 1, bias=False)]
+    network = ni.lift(nn.Sequential(*layers).double().eval(), torch.zeros(2, 1, dtype=torch.float64))
+    with torch.no_grad():
+        for p in network.parameters():
+            p.fill_(1.0)
+    whole = TrainingProblem(network, "squared", "quadratic", 1.0, 1, ForwardPass(), None, {}, BatchStatistics(network))
+    energy, x = whole.energy(torch.zeros(2, 1, dtype=torch.float64)), torch.full((2, 1), 4.0, dtype=torch.float64)
+    us = [torch.tensor([[-0.1], [1.0]], dtype=torch.float64), torch.tensor([[-3.0], [1.0]], dtype=torch.float64)]
+    step = whole.safe_steps()[0]
+    u = energy.prox(0, us[0] - step * energy.gradient(0, x, us), step)
+    with torch.no_grad():
+        assert float((energy.value(x, [u, us[1]]) - energy.value(x, us))[0]) > 0
+    seen = [energy.value(x, us).detach()]
+    found = descended(whole, energy, x, us, on_block=lambda block, us: seen.append(energy.value(x, us).detach()))
+    assert all((after <= before).all() for before, after in pairwise(seen))
+    assert all(bool((after != before).any()) for after, before in zip(found, us, strict=True))

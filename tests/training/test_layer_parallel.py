@@ -136,8 +136,8 @@ def written_out(split: Split, sparse: bool) -> list[Tensor]:
     """The same for a chain of rectified layers with cross-entropy, from the formulas alone.
 
     u_l = relu(z_l); u_l+ = relu((u_l + z_l - A_{l+1}^T r_{l+1}) / 2), r_l = relu(z_l) - u_l+, r of the output softmax(z) - e_y;
-    the gradient in W_l is r_l u_{l-1}^T. Adam, or momentum 0.9, which makes steps ten times as long, and
-    soft-thresholding of the matrices.
+    the gradient in W_l is r_l u_{l-1}^T. Adam, or momentum 0.9, whose steps are ten times as long, and soft-thresholding of the
+    matrices.
     """
     theta = [p.detach().clone() for p in split.case.network(0).parameters()]
     layers, network = len(theta) // 2, lifted(split.case.network, 0)
