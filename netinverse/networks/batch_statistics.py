@@ -31,20 +31,22 @@ class Moments:
 class BatchStatistics:
     """z -> gamma (z - m)/sqrt(v + eps) + beta: in training m and v are the moments of z over the batch.
 
-    ``uses``: the layers that a model has in training mode, each with the instruction of the lifted network in which it runs; a
-    layer in evaluation mode keeps its running statistics, as in torch. ``network`` normalises by the running statistics,
-    ``coupled`` by the moments of whatever enters, which depend on all samples and on the parameters; ``held`` by given moments,
-    so that its nodes are affine. All share one set of parameters. Without such layers the three are one network.
+    ``uses``: the layers that a model has in training mode, each with the instruction of the lifted network in which it runs;
+    ``modules``: their names in the model. A layer in evaluation mode keeps its running statistics, as in torch. ``network``
+    normalises by the running statistics, ``coupled`` by the moments of whatever enters, which depend on all samples and on the
+    parameters; ``held`` by given moments, so that its nodes are affine. All share one set of parameters. Without such layers the
+    three are one network.
     """
 
     network: LiftedNetwork
     uses: tuple[tuple[str, _BatchNorm], ...] = ()
+    modules: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, network: LiftedNetwork, model: nn.Module) -> BatchStatistics:
         """The layers of ``model`` that train, in the order in which the network runs them."""
-        layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None]
-        by_buffer = {id(layer.running_mean): layer for layer in layers}
+        names = {m: name for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
+        by_buffer = {id(m.running_mean): m for m in names if m.training and m.running_mean is not None}
         tensors = network.tensors()
         uses: dict[str, _BatchNorm] = {}
         for name, instruction in network.instructions().items():
@@ -52,7 +54,7 @@ class BatchStatistics:
                 layer = by_buffer.get(id(tensors.get(instruction.args[3].name)))
                 if layer is not None:
                     uses[name] = layer
-        return cls(network, tuple(uses.items()))
+        return cls(network, tuple(uses.items()), tuple(names[layer] for layer in uses.values()))
 
     @cached_property
     def coupled(self) -> LiftedNetwork:
@@ -81,14 +83,14 @@ class BatchStatistics:
         entering = {name: args[0].name for name, args in self._arguments.items()}
         values = self.coupled.values(x, *dict.fromkeys(entering.values())) if entering else {}
         found = {}
-        for name, source in entering.items():
+        for module, (name, source) in zip(self.modules, entering.items(), strict=True):
             z = values[source]
             count = z.numel() // max(z.shape[1], 1)
             if count < 2:
                 raise ValueError(
-                    f"LiftedTraining.fit: a batch of {len(x)} sample(s) gives {count} number(s) for each channel of {name}, but "
-                    f"batch normalisation divides by their deviation, so it needs two. Use drop_last=True in the DataLoader, or "
-                    f"call eval() on the layer, which then keeps its statistics."
+                    f"LiftedTraining.fit: a batch of {len(x)} sample(s) gives {count} number(s) for each channel of module "
+                    f"{module!r}, but batch normalisation divides by their deviation, so it needs two. Use drop_last=True in the "
+                    f"DataLoader, or call eval() on the layer, which then keeps its statistics."
                 )
             variance, mean = torch.var_mean(z, [axis for axis in range(z.ndim) if axis != 1], correction=0)
             found[name] = Moments(mean, variance, count)

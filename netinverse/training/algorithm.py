@@ -64,7 +64,8 @@ def gradients(problem: TrainingProblem, x: Tensor, targets: Tensor, progress: fl
     # The ends of a gradient are found seventeen times faster than which of its entries are finite.
     ends = [end for g in scaled.values() if g.numel() for end in torch.aminmax(g)]
     if not bool(torch.isfinite(torch.stack(ends)).all()):
-        raise FloatingPointError("a gradient is not finite")
+        lost = [name for name, g in scaled.items() if not bool(torch.isfinite(g).all())]
+        raise FloatingPointError(f"the gradient of {', '.join(lost[:5])} is not finite")
     return replace(found, gradients=scaled)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from netinverse.fingerprint import fingerprint
+from netinverse.networks import LiftedNetwork
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,17 @@ def _drawing_by(generator: torch.Generator, loader: Iterable[Any]) -> Iterator[N
         yield
     finally:
         sampler.generator = own
+
+
+def fitted(network: LiftedNetwork, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch on the network's device, floats in its dtype."""
+    if tuple(x.shape[1:]) != tuple(network.input_shape) or len(x) != len(targets):
+        raise ValueError(
+            f"LiftedTraining.fit: a batch has inputs of shape {tuple(x.shape)} and targets of shape {tuple(targets.shape)}, but "
+            f"the network takes (batch, {', '.join(map(str, network.input_shape))}), with one target for each."
+        )
+    targets = targets.to(network.device)
+    return x.to(network.device, network.dtype), targets.to(network.dtype) if targets.is_floating_point() else targets
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netinverse.checks import require_number, require_object, require_whole
 from netinverse.networks import LiftedNetwork, lift
@@ -20,12 +19,13 @@ from netinverse.protocols import ProximalFunction
 from netinverse.training.activation_regulariser import by_node
 from netinverse.training.algorithm import Algorithm, Run
 from netinverse.training.auxiliaries import Auxiliaries, ForwardPass
-from netinverse.training.batches import Batches
+from netinverse.training.batches import Batches, fitted
 from netinverse.training.journal import Journal, Kept
-from netinverse.training.losses import CrossEntropy, Loss, loss_of
+from netinverse.training.losses import Loss, require_loss
 from netinverse.training.problem import PENALTIES, TrainingProblem, WeightPenalty
 from netinverse.training.processes import OneProcess, Processes, Team
 from netinverse.training.proximal_sgd import ProximalSGD
+from netinverse.training.validation import validated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +70,11 @@ class LiftedTraining:
             )
         require_number("LiftedTraining", "weight", self.weight, "The default is 1.")
         require_object("LiftedTraining", "algorithm", self.algorithm, ("begin",), "Write algorithm=ni.training.ProximalSGD().")
+        require_loss(self.loss)
+        if self.regulariser is not None:
+            _require_function("regulariser", self.regulariser, "regulariser=ni.L1(1e-3)")
         for added in self.activation_regulariser.values():
-            require_object("LiftedTraining", "activation_regulariser", added, ("prox",), 'Write {"name": ni.L1(1e-3)}.')
+            _require_function("activation_regulariser", added, '{"name": ni.L1(1e-3)}')
         require_object("LiftedTraining", "auxiliaries", self.auxiliaries, ("at",), "Write auxiliaries=ni.training.TargetCodes().")
 
     def fit(
@@ -103,9 +106,10 @@ class LiftedTraining:
         parallel: ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all
         go on from it.
 
-        Columns: epoch, loss, accuracy (cross-entropy only), validation_loss, validation_accuracy, samples, seconds.
+        Columns: epoch, loss, accuracy (of whole targets (batch,)), validation_loss, validation_accuracy, samples, seconds.
         Raises ValueError for a network that is not exactly lifted or has nothing to train, for targets that do not fit, and an
-        empty loader; RuntimeError where a batch has no finite loss or gradient: the parameters are then those before that batch.
+        empty loader; RuntimeError where a batch has no finite loss or gradient: the parameters are then those before that batch;
+        and where ``patience`` has a validation loss to compare that is NaN.
         """
         require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
         if patience is not None:
@@ -143,8 +147,8 @@ class LiftedTraining:
                     break
                 self._epoch(team, run, batches, journal, epoch, epochs)
                 team.complete()
-                validated = _validated(self.loss, lifted, validation, processes)
-                row = journal.finish_epoch(run, team, validated, patience)
+                found = validated(self.loss, lifted, validation, processes, patience)
+                row = journal.finish_epoch(run, team, found, patience)
                 if ticker is not None:
                     ticker.update(1)
                     ticker.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k not in ("epoch", "samples") and v == v})
@@ -154,16 +158,19 @@ class LiftedTraining:
 
     def _epoch(self, team: Team, run: Run, batches: Batches, journal: Journal, epoch: int, epochs: int) -> None:
         network, progress = team.problem.network, epoch / epochs
-        coming = ((k, _fitted(network, *pair)) for k, pair in enumerate(batches.epoch(epoch)) if k >= journal.batch)
+        coming = ((k, fitted(network, *pair)) for k, pair in enumerate(batches.epoch(epoch)) if k >= journal.batch)
         try:
             for number, (x, targets) in team.ahead(coming, progress):
                 seen = team.problem.statistics.at(x)
                 try:
                     result = run.batch(number, x, targets, progress)
                 except FloatingPointError as error:
+                    remedy = "or lower the learning rate"
+                    if self.regulariser is not None:
+                        remedy = f"lower the learning rate, or weaken the regulariser {self.regulariser}"
                     raise RuntimeError(
                         f"LiftedTraining.fit: {error} in batch {number} of epoch {epoch}, so nothing can be learned from it. The "
-                        f"network has {team.kept}. Look for NaN in its samples, or lower the learning rate."
+                        f"network has {team.kept}. Look for NaN in its samples, {remedy}."
                     ) from error
                 team.problem.statistics.update(seen)
                 journal.record(run, team, Kept(float(result.loss), float(result.hits), len(x)))
@@ -174,6 +181,16 @@ class LiftedTraining:
             raise ValueError(
                 "LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset."
             )
+
+
+def _require_function(name: str, value: object, example: str) -> None:
+    """Raise TypeError for what has no proximal map, and for regularisers of inputs, whose map is an iteration with a result."""
+    require_object("LiftedTraining", name, value, ("__call__", "prox"), f"Write {example}.")
+    if hasattr(value, "check_shape"):
+        raise TypeError(
+            f"LiftedTraining: {name} is {value!r}, which regularises inputs, by a proximal map with a tolerance, but "
+            f"{name} takes a function with a proximal map of its own. Write {example}."
+        )
 
 
 def _lifted(network: nn.Module, batches: Batches) -> LiftedNetwork:
@@ -200,41 +217,6 @@ def _lifted(network: nn.Module, batches: Batches) -> LiftedNetwork:
             f"no proximal map, and has no penalty. Replace it by a proximal activation; lift(...).summary() says why it is none."
         )
     return lifted
-
-
-def _fitted(network: LiftedNetwork, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """A batch on the network's device, floats in its dtype."""
-    if tuple(x.shape[1:]) != tuple(network.input_shape) or len(x) != len(targets):
-        raise ValueError(
-            f"LiftedTraining.fit: a batch has inputs of shape {tuple(x.shape)} and targets of shape {tuple(targets.shape)}, but "
-            f"the network takes (batch, {', '.join(map(str, network.input_shape))}), with one target for each."
-        )
-    targets = targets.to(network.device)
-    return x.to(network.device, network.dtype), targets.to(network.dtype) if targets.is_floating_point() else targets
-
-
-def _validated(loss: str | Loss, network: LiftedNetwork, loader: Iterable[Any] | None, processes: Processes) -> dict[str, float]:
-    """Mean loss and accuracy over another loader."""
-    if loader is None:
-        return {}
-    total, hits, count = 0.0, 0.0, 0
-    with torch.no_grad():
-        for pair in loader:
-            x, targets = _fitted(network, *pair)
-            count += len(x)
-            own = processes.part(len(x))
-            if own.start == own.stop:
-                continue
-            x, targets = x[own], targets[own]
-            z = network.pre_activation(x)
-            term = loss_of(loss, network, targets)
-            total += float(term(z).double().sum())
-            hits += float((z.argmax(1) == targets).sum()) if isinstance(term, CrossEntropy) else math.nan
-    if count == 0:
-        raise ValueError("LiftedTraining.fit: the validation loader gives no batch. Check its dataset, or leave it out.")
-    # Summed, so that all processes see the same numbers and end at the same epoch.
-    total, hits = processes.total(torch.tensor([total, hits], dtype=torch.float64, device=network.device)).tolist()
-    return {"validation_loss": total / count, "validation_accuracy": hits / count}
 
 
 def _bar(shown: bool, epochs: int, begun: int) -> Any:

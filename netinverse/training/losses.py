@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.modules.loss import _Loss
 
 from netinverse.networks import LiftedNetwork
 from netinverse.protocols import Potential
@@ -78,6 +79,16 @@ class TorchLoss:
             value = self.loss(self.activation(point), self.targets)
             scaled = value.sum() if value.ndim else value * len(z)
             return torch.autograd.grad(scaled, point)[0]
+
+
+def require_loss(loss: str | Loss) -> None:
+    """Raise for a loss of torch that adds up the samples, which would be taken for their mean."""
+    if isinstance(loss, _Loss) and loss.reduction == "sum":
+        raise ValueError(
+            f"LiftedTraining: loss is {loss} with reduction='sum', but one number for a batch is taken for its mean, so every "
+            f"gradient would be the batch size too large. Write {type(loss).__name__}(), whose reduction is 'mean', or "
+            f"reduction='none'."
+        )
 
 
 def loss_of(choice: str | Loss, network: LiftedNetwork, targets: Tensor) -> TrainingLoss:

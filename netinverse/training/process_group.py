@@ -49,8 +49,8 @@ class ProcessGroup:
         """Raise where the samples of a batch are coupled by what no process has at hand."""
         if problem.statistics.uses:
             raise ValueError(
-                f"{type(self).__name__}: the network has batch normalisation in training mode "
-                f"({problem.statistics.uses[0][0]}), whose moments are those of all samples at the current parameters of all "
+                f"{type(self).__name__}: the network has batch normalisation in training mode (module "
+                f"{problem.statistics.modules[0]!r}), whose moments are those of all samples at the current parameters of all "
                 f"layers, and no process has both. Call eval() on these layers, which then keep their statistics, or train in "
                 f"one process."
             )

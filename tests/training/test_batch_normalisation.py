@@ -196,7 +196,9 @@ def test_an_interrupted_training_and_the_best_epoch_carry_the_statistics(tmp_pat
 def test_refusals_and_a_batch_that_is_not_finite_change_no_statistics() -> None:
     model = drawn()
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=r"a batch of 1 sample\(s\) gives 1 number\(s\) for each channel.*drop_last=True"):
+    with pytest.raises(
+        ValueError, match=r"a batch of 1 sample\(s\) gives 1 number\(s\) for each channel of module '1'.*drop_last=True"
+    ):
         LiftedTraining().fit(model, [(X[:1], Y[:1])], 1)
     with pytest.raises(RuntimeError, match="not finite in batch 0 of epoch 0"):
         LiftedTraining().fit(model, [(X * torch.nan, Y)], 1)

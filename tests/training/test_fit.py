@@ -33,9 +33,10 @@ from torch.utils.data import (
 
 import netinverse as ni
 from netinverse.archives import read_archive
+from netinverse.layers import parseval
 from netinverse.training import AdaBreg, BlockDescent, ImplicitSGD, LiftedTraining, LinBreg, ProximalSAGA, ProximalSGD, sparsify
 from netinverse.training.algorithm import Algorithm
-from netinverse.training.lifted_training import _fitted
+from netinverse.training.batches import fitted
 from netinverse.training.problem import WeightPenalty
 
 
@@ -354,7 +355,7 @@ def test_batches_go_where_the_network_is() -> None:
     LiftedTraining().fit(model, pairs, 1)
     assert model[0].weight.dtype == torch.float32
     lifted = ni.lift(network().eval(), X[:2]).to("meta")
-    x, targets = _fitted(lifted, X.double(), Y)
+    x, targets = fitted(lifted, X.double(), Y)
     assert x.device == targets.device == torch.device("meta") and x.dtype == torch.float32 and targets.dtype == Y.dtype
     if torch.cuda.is_available():
         away = network().cuda()
@@ -366,6 +367,40 @@ def test_batches_go_where_the_network_is() -> None:
 def test_the_bar_shows_epochs_and_losses(capsys: pytest.CaptureFixture[str]) -> None:
     LiftedTraining().fit(network(), loader(), 2, progress=True)
     assert re.search(r"training: 100%.*2/2.*loss=", capsys.readouterr().err.replace("\r", ""))
+
+
+def test_the_accuracy_is_known_for_any_loss_of_labels() -> None:
+    model = network()
+    history = LiftedTraining(loss=nn.CrossEntropyLoss()).fit(model, loader(), 2, validation=[(X, Y)])
+    with torch.no_grad():
+        assert history.validation_accuracy.iloc[-1] == pytest.approx(float((model(X).argmax(1) == Y).double().mean()))
+    assert 0 < history.accuracy.iloc[-1] <= 1
+
+
+def test_a_validation_loss_that_is_nan_ends_a_training_that_compares_it() -> None:
+    lost = [(X * torch.nan, Y)]
+    assert LiftedTraining().fit(network(), loader(), 2, validation=lost).validation_loss.isna().all()
+    with pytest.raises(RuntimeError, match=r"the validation loss is NaN.*patience has nothing to go by.*Look for NaN"):
+        LiftedTraining().fit(network(), loader(), 2, validation=lost, patience=1)
+
+
+def test_what_a_training_cannot_use_is_refused_when_it_is_built() -> None:
+    for wrong, text in ((0.1, "no method __call__, prox"), (ni.TotalVariation(), "regularises inputs")):
+        with pytest.raises(TypeError, match=rf"LiftedTraining: regulariser is .*{text}.*Write regulariser=ni\.L1"):
+            LiftedTraining(regulariser=wrong)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=rf"LiftedTraining: activation_regulariser is .*{text}.*ni\.L1"):
+            LiftedTraining(activation_regulariser={"1": wrong})  # type: ignore[dict-item]
+    for loss in (nn.CrossEntropyLoss(reduction="sum"), nn.MSELoss(reduction="sum")):
+        with pytest.raises(ValueError, match=rf"with reduction='sum', .* Write {type(loss).__name__}\(\)"):
+            LiftedTraining(loss=loss)
+
+
+def test_a_gradient_that_is_not_finite_is_named_with_the_regulariser() -> None:
+    """The free matrix of an orthogonal one falls to zero, where there is no direction to keep."""
+    model = nn.Sequential(parseval(nn.Linear(5, 5)), nn.ReLU(), nn.Linear(5, 3))
+    message = r"the gradient of .*0_parametrizations_weight_original is not finite .* or weaken the regulariser L1\(weight=50"
+    with pytest.raises(RuntimeError, match=message):
+        LiftedTraining(algorithm=ProximalSGD(0.1, "sgd"), regulariser=ni.L1(50.0)).fit(model, loader(), 2)
 
 
 def test_refusals() -> None:

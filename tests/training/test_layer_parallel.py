@@ -219,7 +219,7 @@ def test_a_process_that_hangs_or_dies_stops_the_others_and_they_go_on_from_a_who
     ("name", "text"),
     [
         ("nan", r"RuntimeError: .*loss of sample\(s\) 8, 10 is not finite in batch 1 of epoch 0, .* up to 2 batches later"),
-        ("first layers' gradient", "RuntimeError: .*a gradient is not finite in batch 0 of epoch 0"),
+        ("first layers' gradient", "RuntimeError: .*the gradient of .* is not finite in batch 0 of epoch 0"),
         ("label", "ValueError: .*label of sample 11 of the batch is 7"),
         ("order", "ValueError: LayerParallel: rank 1 came with another batch than rank 0, .* without a DistributedSampler"),
         ("longer batch", "ValueError: LayerParallel: rank 1 came with another batch than rank 0"),
