@@ -36,8 +36,8 @@ class Batches:
         if how == "fixed" and sampler is not None and not isinstance(sampler, SequentialSampler):
             raise ValueError(
                 f"LiftedTraining.fit: the loader takes its samples in the order of {type(sampler).__name__}, which may shuffle, "
-                f"but ProximalSAGA keeps the last gradient of every batch, which has to be the same batch in every epoch. Use "
-                f"shuffle=False, without a sampler."
+                f"but ProximalSAGA keeps the last gradient of every batch, and ImplicitSGD(warm=True) its activations: it has to "
+                f"be the same batch in every epoch. Use shuffle=False, without a sampler."
             )
         return cls(loader, how, seed)
 

@@ -313,3 +313,22 @@ def test_a_step_across_a_kink_is_shortened_sample_by_sample() -> None:
     found = descended(whole, energy, x, us, on_block=lambda block, us: seen.append(energy.value(x, us).detach()))
     assert all((after <= before).all() for before, after in pairwise(seen))
     assert all(bool((after != before).any()) for after, before in zip(found, us, strict=True))
+
+
+def test_a_warm_implicit_step_begins_where_the_last_one_of_the_batch_ended() -> None:
+    network = ni.lift(model(64, 20, 10).double(), torch.zeros(2, 64, dtype=torch.float64))
+    whole, x, y = problem(network), X[:60].double(), Y[:60]
+    run = ImplicitSGD(1.0, sweeps=1, warm=True).begin(whole)
+    for number in range(2):
+        run.batch(number, x[number::2], y[number::2], 0.0)
+    kept = [value for name, value in run.state().items() if name.startswith("kept/0/")][1:]
+    expected = descended(whole, whole.energy(y[::2]), x[::2], kept)
+    run.batch(0, x[::2], y[::2], 0.5)
+    found = [value for name, value in run.state().items() if name.startswith("kept/0/")][1:]
+    for u, v, before in zip(found, expected, kept, strict=True):
+        torch.testing.assert_close(u, v, rtol=0, atol=0)
+        assert not torch.equal(u, before)
+    with pytest.raises(ValueError, match="ImplicitSGD: batch 1 has other samples"):
+        run.batch(1, x[::2], y[::2], 0.5)
+    with pytest.raises(ValueError, match=r"which may shuffle, but .*ImplicitSGD\(warm=True\)"):
+        LiftedTraining(algorithm=ImplicitSGD(warm=True)).fit(model(64, 20, 10), loader(), 1)

@@ -87,6 +87,7 @@ class Breaking:
         ProximalSGD(1e-2, "sgd"),
         ProximalSAGA(),
         ImplicitSGD(),
+        ImplicitSGD(warm=True),
         BlockDescent("nesterov", 2),
         BlockDescent("adam", 2),
     ],
