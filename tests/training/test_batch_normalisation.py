@@ -204,7 +204,9 @@ def test_refusals_and_a_batch_that_is_not_finite_change_no_statistics() -> None:
         LiftedTraining().fit(model, [(X * torch.nan, Y)], 1)
     with pytest.raises(ValueError, match=r"BlockDescent: the network has batch normalisation in training mode.*eval"):
         LiftedTraining(algorithm=BlockDescent()).fit(model, BATCHES, 1)
-    with pytest.raises(ValueError, match=r"DataParallel: the network has batch normalisation in training mode.*one process"):
+    with pytest.raises(
+        ValueError, match=r"DataParallel: the network has batch normalisation in training mode .module '1'.*one process"
+    ):
         DataParallel().share(problem(model))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     LiftedTraining(algorithm=BlockDescent()).fit(model.eval(), BATCHES, 1)
