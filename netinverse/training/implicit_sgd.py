@@ -57,14 +57,15 @@ class ImplicitSGDRun:
         problem, held = self._problem, self._problem.held(x)
         first = gradients(problem, x, targets, progress)
         energy, held_energy = problem.energy(targets), held.energy(targets)
-        kept = self._kept_of(number, batch_mark(x, targets))
+        mark = batch_mark(x, targets)
+        kept = self._kept_of(number, mark)
         us = first.us if kept is None else descended(held, held_energy, x, kept)
         anchor = Anchor({name: p.detach().clone() for name, p in problem.parameters.items()}, self._settings.proximity)
         for sweep in range(self._settings.sweeps):
             us = us if sweep == 0 else descended(held, held_energy, x, us)
             self._length, _ = weight_step(problem, energy, x, us, self._length, anchor=anchor)
         if self._settings.warm:
-            self._kept[number] = (batch_mark(x, targets), *us)
+            self._kept[number] = (mark, *us)
         return BatchResult(first.loss, first.hits)
 
     def _kept_of(self, number: int, mark: Tensor) -> tuple[Tensor, ...] | None:
