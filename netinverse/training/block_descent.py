@@ -54,10 +54,10 @@ class BlockDescent:
     def begin(self, problem: TrainingProblem) -> BlockDescentRun:
         if problem.statistics.uses:
             raise ValueError(
-                f"BlockDescent: the network has batch normalisation in training mode ({problem.statistics.uses[0][0]}), whose "
-                f"moments depend on the activations that a block step moves, so that no step is sure to lower the energy. Call "
-                f"eval() on these layers, which then keep their statistics, or take ProximalSGD(), ProximalSAGA() or "
-                f"ImplicitSGD()."
+                f"BlockDescent: the network has batch normalisation in training mode (module "
+                f"{problem.statistics.modules[0]!r}), whose moments depend on the activations that a block step moves, so that no "
+                f"step is sure to lower the energy. Call eval() on these layers, which then keep their statistics, or take "
+                f"ProximalSGD(), ProximalSAGA() or ImplicitSGD()."
             )
         return BlockDescentRun(problem, self)
 
