@@ -288,11 +288,11 @@ def test_the_energy_of_every_sample_falls_in_every_block_step(
     whole = TrainingProblem(network, loss, penalty, 0.1, 1, codes, None, {}, BatchStatistics(network))
     run = BlockDescent(sweeps=1, debug=True).begin(whole)
     values = []
-    for _ in range(3):
+    for _ in range(2):
         run.batch(0, x, targets, 0.0)
         us = tuple(value for name, value in run.state().items() if name.startswith("u/"))
         values.append(float(objective(whole, whole.energy(targets), x, us, None)))
-    assert values[0] > values[1] > values[2]
+    assert values[0] > values[1]
 
 
 def test_a_step_across_a_kink_is_shortened_sample_by_sample() -> None:
