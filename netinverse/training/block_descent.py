@@ -55,8 +55,8 @@ class BlockDescent:
         if problem.statistics.uses:
             raise ValueError(
                 f"BlockDescent: the network has batch normalisation in training mode (module "
-                f"{problem.statistics.modules[0]!r}), whose moments depend on the activations that a block step moves, so that no "
-                f"step is sure to lower the energy. Call eval() on these layers, which then keep their statistics, or take "
+                f"{problem.statistics.modules[0]!r}), whose moments depend on the activations that a block step moves, so that "
+                f"no step is sure to lower the energy. Call eval() on these layers, which then keep their statistics, or take "
                 f"ProximalSGD(), ProximalSAGA() or ImplicitSGD()."
             )
         return BlockDescentRun(problem, self)
