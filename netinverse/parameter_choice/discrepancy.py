@@ -44,6 +44,22 @@ class _Search:
     done: Tensor
 
 
+def require_tau(who: str, tau: float) -> None:
+    """Raise ValueError unless tau, how many noise levels a residual may have, is at least 1."""
+    if not tau >= 1:
+        raise ValueError(
+            f"{who}: tau is {tau}, but must be at least 1, since the truth itself leaves a residual of the noise level. "
+            f"The default is 1.01."
+        )
+
+
+def required(who: str, noise_level: Tensor | None) -> Tensor:
+    """The noise level, or an error where there is none."""
+    if noise_level is None:
+        raise ValueError(f"{who}: there is no noise_level to compare residuals with. Pass it.")
+    return noise_level
+
+
 @dataclass(frozen=True)
 class DiscrepancyPrinciple(Rule):
     """alpha with ||F(x_alpha) - y^delta|| <= tau * delta, each sample for itself.
@@ -76,11 +92,7 @@ class DiscrepancyPrinciple(Rule):
     max_tries: int = 40
 
     def __post_init__(self) -> None:
-        if not self.tau >= 1:
-            raise ValueError(
-                f"DiscrepancyPrinciple: tau is {self.tau}, but must be at least 1, since the truth itself leaves a residual of "
-                f"the noise level. The default is 1.01."
-            )
+        require_tau("DiscrepancyPrinciple", self.tau)
         if not 0 < self.accuracy < self.aim <= 1:
             raise ValueError(
                 f"DiscrepancyPrinciple: aim is {self.aim} and accuracy is {self.accuracy}, but 0 < accuracy < aim <= 1 must "
@@ -107,9 +119,7 @@ class DiscrepancyPrinciple(Rule):
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         """The first step with a residual of at most tau * delta; STEP_LIMIT where the trace ends before."""
-        if noise_level is None:
-            raise ValueError("DiscrepancyPrinciple: there is no noise_level to compare residuals with. Pass it.")
-        return first_step(trace, trace.residual <= self.tau * noise_level)
+        return first_step(trace, trace.residual <= self.tau * required("DiscrepancyPrinciple", noise_level))
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         search, solved = self._begin(problem), problem.start

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from netinverse.parameter_choice.discrepancy import require_tau, required
 from netinverse.parameter_choice.path_rule import PathRule
 from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.parameter_choice.walk import Walk
@@ -32,11 +33,7 @@ class SequentialDiscrepancy(PathRule):
     accurate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not self.tau >= 1:
-            raise ValueError(
-                f"SequentialDiscrepancy: tau is {self.tau}, but must be at least 1, since the truth itself leaves a residual of "
-                f"the noise level. The default is 1.01."
-            )
+        require_tau("SequentialDiscrepancy", self.tau)
 
     @property
     def needs_noise_level(self) -> bool:
@@ -47,7 +44,5 @@ class SequentialDiscrepancy(PathRule):
         return self.tau
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
-        if noise_level is None:
-            raise ValueError("SequentialDiscrepancy: there is no noise_level to compare residuals with. Pass it.")
-        found = first_step(trace, trace.residual <= self.tau * noise_level)
+        found = first_step(trace, trace.residual <= self.tau * required("SequentialDiscrepancy", noise_level))
         return Pick(found.index, tuple(v if v is Status.CONVERGED else Status.UNREACHABLE for v in found.verdict))
