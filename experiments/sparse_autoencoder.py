@@ -20,7 +20,12 @@ from netinverse.training import LiftedTraining, ProximalSGD
 
 SMALL = 0.1
 """The threshold of the code where its l1 norm makes it sparse."""
-METHODS = {"l1": "back-propagation, l1 of the code", "lifted l1": "lifted, l1 of the code", "threshold": "lifted, threshold"}
+METHODS = {
+    "l1": "back-propagation, l1 of the code",
+    "threshold": "back-propagation, threshold",
+    "lifted l1": "lifted, l1 of the code",
+    "lifted threshold": "lifted, threshold",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Size:
     folder: str
 
 
-SETTINGS = {"l1": (0.03, 0.1, 0.3), "lifted l1": (0.03, 0.1), "threshold": (0.6, 1.0, 1.6)}
+L1, THRESHOLDS = (0.01, 0.03, 0.1, 0.3), (0.3, 0.6, 1.0, 1.6)
+SETTINGS = {"l1": L1, "threshold": THRESHOLDS, "lifted l1": L1, "lifted threshold": THRESHOLDS}
 SIZES = {
     "full": Size(4500, 500, 10, 784, (1e-3, 3e-3), SETTINGS, "out/sparse_autoencoder"),
     "smoke": Size(128, 64, 1, 16, (1e-3,), {name: each[:1] for name, each in SETTINGS.items()}, "out/sparse_autoencoder-smoke"),
@@ -64,14 +70,15 @@ def network(width: int, threshold: float) -> nn.Sequential:
 
 def trained(method: str, setting: float, rate: float, x: Tensor, size: Size) -> nn.Sequential:
     """mean of 1/2||y - x||^2, + setting ||code||_1 where the method has it."""
-    model = network(size.width, setting if method == "threshold" else SMALL)
+    model = network(size.width, setting if method.endswith("threshold") else SMALL)
     batches = DataLoader(TensorDataset(x, x), 64, shuffle=True, generator=torch.Generator().manual_seed(0))
-    if method == "l1":
+    if not method.startswith("lifted"):
+        weight = setting if method == "l1" else 0.0
         optimiser = torch.optim.Adam(model.parameters(), rate)
         for _ in range(size.epochs):
             for given, targets in batches:
                 code = model[0](given)
-                loss = 0.5 * (model[1](code) - targets).square().sum(1) + setting * code.abs().sum(1)
+                loss = 0.5 * (model[1](code) - targets).square().sum(1) + weight * code.abs().sum(1)
                 optimiser.zero_grad()
                 loss.mean().backward()
                 optimiser.step()
