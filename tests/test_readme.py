@@ -14,8 +14,7 @@ from netinverse import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-GUIDES = [ROOT / "docs" / "lifting.md", ROOT / "docs" / "layers.md"]
-TEXT = {page: page.read_text("utf-8") for page in PAGES + GUIDES}
+TEXT = {page: page.read_text("utf-8") for page in PAGES}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -41,14 +40,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_python_runs_and_reconstructs(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} >= {"result.npz", "encoder.pt2", "codes.npy", "noise_level.npy"}
-
-
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_the_python_of_a_guide_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "guide"}
-    for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
 
 
 def test_all_blocks_have_a_language_that_is_tested() -> None:
@@ -94,12 +85,3 @@ def test_make_targets_and_links_in_the_text_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT[page]):
         assert link.startswith("https://") or (ROOT / link).exists(), link
-
-
-def test_every_test_that_the_pages_name_exists() -> None:
-    named = [name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"`(tests/[^`]*)`", page.read_text("utf-8"))]
-    assert named
-    for name in named:
-        file, _, function = name.partition("::")
-        assert (ROOT / file).exists(), name
-        assert not function or f"def {function}(" in (ROOT / file).read_text("utf-8"), name

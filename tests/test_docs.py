@@ -1,0 +1,161 @@
+"""The pages do what they say: their Python is run, what they name exists, and no name or example is left out."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import netinverse as ni
+from experiments.figures import SHOWN
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+TEXT = {page: page.read_text("utf-8") for page in PAGES}
+EXAMPLES = sorted((DOCS / "gallery").rglob("*.py"))
+ELSEWHERE = {
+    DOCS / "parallel.md": "its script is run by torchrun in tests/training",
+    DOCS / "index.md": "its program is the README's",
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT[page], flags=re.MULTILINE | re.DOTALL)
+
+
+def name(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+PROGRAMS = [page for page in PAGES if blocks(page, "python") and page not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=name)
+def test_the_python_of_a_page_runs_as_one_program(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
+
+
+def test_the_first_page_shows_the_program_of_the_readme() -> None:
+    (program,) = blocks(DOCS / "index.md", "python")
+    call = "result = ni.invert(network, data, input_shape=(1, 8, 8), noise_level=noise_level, constraint=ni.Box(0.0, 1.0))"
+    assert call in program and call in (ROOT / "README.md").read_text("utf-8")
+    compile(program, "index.md", "exec")
+
+
+def test_every_block_is_run_or_is_known_not_to_be() -> None:
+    """``py`` is Python that is only shown, such as the set-up of a cluster."""
+    for page, text in TEXT.items():
+        assert set(re.findall(r"^```(\w+)$", text, flags=re.MULTILINE)) <= {"python", "py", "sh"}, page.name
+
+
+def test_every_test_that_the_pages_name_exists() -> None:
+    named = [test for text in TEXT.values() for test in re.findall(r"`(tests/[^`]*)`", text)]
+    assert named
+    for test in named:
+        file, _, function = test.partition("::")
+        assert (ROOT / file).exists(), test
+        assert not function or f"def {function}(" in (ROOT / file).read_text("utf-8"), test
+
+
+def test_every_section_of_the_theory_names_the_tests_of_its_statements() -> None:
+    """The table at its end has a heading row for each section, in their order, and under each at least one statement."""
+    sections = re.split(r"^## ", TEXT[DOCS / "theory.md"], flags=re.MULTILINE)[1:]
+    titles = [section.splitlines()[0] for section in sections]
+    assert titles[-2:] == ["Statements and their tests", "Sources"]
+    rows = re.findall(r"^\| (.*?) \|", sections[-2], flags=re.MULTILINE)[2:]
+    headings = [row.strip("*") for row in rows if row.startswith("**")]
+    assert headings == titles[:-2]
+    assert not any(a.startswith("**") and b.startswith("**") for a, b in zip(rows, [*rows[1:], "**"], strict=True))
+
+
+def test_every_script_that_the_pages_name_exists() -> None:
+    for page, text in TEXT.items():
+        for script in re.findall(r"`(experiments/\w+(?:/\w+)*\.py)`", text):
+            assert (ROOT / script).is_file(), f"{page.name}: {script}"
+        for module in re.findall(r"python -m (experiments[\w.]*)", text):
+            assert importlib.util.find_spec(module), f"{page.name}: {module}"
+
+
+def test_a_script_makes_every_figure_and_a_page_shows_it() -> None:
+    made = {f"{script}-{figure}" for script, figures in SHOWN.items() for figure in figures}
+    made |= {f"{script}.txt" for script in SHOWN}
+    there = {path.name for path in (DOCS / "figures").iterdir()}
+    assert there <= made
+    shown = {Path(found).name for text in TEXT.values() for found in re.findall(r"figures/[\w.-]+\.(?:png|txt)", text)}
+    assert {figure for figure in there if figure.endswith(".png")} <= shown <= there
+
+
+def test_every_status_is_explained() -> None:
+    text = TEXT[DOCS / "howto" / "failures.md"]
+    assert {status.name for status in ni.Status} == set(re.findall(r"`([A-Z][A-Z_]+)`", text))
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses and pickles look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages: dict[str, dict[str, Any]] = loaded(DOCS / "reference_pages.py").pages()
+    listed = {path for objects in pages.values() for path in objects}
+    public = {name for name, value in vars(ni).items() if name[0] != "_" and not isinstance(value, ModuleType)}
+    assert {f"netinverse.{name}" for name in public} <= listed
+    for room in (ni.layers, ni.testing, ni.training):
+        tree = ast.parse(Path(str(room.__file__)).read_text("utf-8"))
+        public = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+        assert {f"{room.__name__}.{name}" for name in public} <= listed
+    for objects in pages.values():
+        assert all(value.__doc__ for value in objects.values()), [path for path, value in objects.items() if not value.__doc__]
+
+
+@pytest.mark.parametrize(
+    ("docstring", "text"),
+    [
+        ("B(u, z) = |u|^2 - u_l * v, ``x_i``", [r"B(u, z) = \|u\|^2 - u\_l \* v, ``x_i``", ""]),
+        ("Text\n\n    a = b_c\n\nmore", ["Text", "", "::", "", "    a = b_c", "", "more", ""]),
+    ],
+)
+def test_a_docstring_is_shown_as_it_stands(docstring: str, text: list[str]) -> None:
+    assert loaded(DOCS / "reference_pages.py").escaped(docstring.splitlines()) == text
+
+
+def test_the_gallery_is_complete_and_in_order() -> None:
+    source = (DOCS / "example_figures.py").read_text("utf-8")
+    ordered = re.findall(r'"(\w+\.py)"', source)
+    assert sorted(ordered) == sorted(example.name for example in EXAMPLES)
+    assert len(EXAMPLES) >= 15
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_has_a_title_a_picture_and_a_seed(example: Path) -> None:
+    text = example.read_text("utf-8")
+    title, line, *_ = (ast.get_docstring(ast.parse(text)) or "").splitlines()
+    assert line == "=" * len(title)
+    assert re.search(r"^figure = ", text, flags=re.MULTILINE)
+    assert len(text.splitlines()) <= 80
+    draws = re.search(r"torch\.(rand|randn|randperm)\(|nn\.(Linear|Conv2d)\(", text)
+    assert not draws or re.search(r"manual_seed|seed=", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the build of the pages, which runs them all; here one can be run alone."""
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng():
+        exec(compile(example.read_text("utf-8"), str(example), "exec"), {"__name__": example.stem})
