@@ -8,7 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from netinverse.checks import require_number, require_object, require_whole
+from netinverse.checks import require_flag, require_number, require_object, require_seed, require_whole
 from netinverse.fidelities import Fidelity
 from netinverse.methods import Method, Variational
 from netinverse.parameter_choice import ParameterRule
@@ -34,11 +34,14 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int | Integral) and value is not True and int(value) > 0
 
 
-def check_settings(tolerance: object, max_steps: object, seed: object, memory_budget: object = None) -> None:
+def check_settings(
+    tolerance: object, max_steps: object, seed: object, memory_budget: object = None, progress: object = False
+) -> None:
     require_number("invert", "tolerance", tolerance, "The default is 1e-6.")
     if max_steps is not None:
         require_whole("invert", "max_steps", max_steps, 1, "Leave it out for the default of the method.")
-    require_whole("invert", "seed", seed, 0, "The default is 0.")
+    require_seed("invert", seed)
+    require_flag("invert", "progress", progress, "whether a bar is shown")
     if memory_budget is not None:
         require_number("invert", "memory_budget", memory_budget, "It is in bytes; leave it out for no limit.")
 

@@ -78,6 +78,8 @@ class Checkpoint:
         if not self.path.exists():
             return {}, []
         who = f"invert: checkpoint {os.fspath(self.path)!r}"
+        if self.path.is_dir():
+            raise ValueError(f"{who} is a folder, so that nothing can be kept in it. Give another path, of a file.")
         try:
             tensors, meta = read_archive(self.path)
             if meta.get("format") != FORMAT:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,12 @@ def first_samples(mask: Tensor, most: int = 5) -> str:
 
 
 def require_floating(who: str, name: str, x: object) -> Tensor:
-    """``x`` as a real floating-point tensor, or a TypeError that says what to do."""
+    """``x`` as a real floating-point tensor, or a TypeError that says what to do.
+
+    A NumPy array stands for the tensor on the CPU with its numbers and its dtype, whatever its strides and byte order.
+    """
+    if isinstance(x, np.ndarray):
+        x = _of_array(who, name, x)
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{who}: {name} is a {type(x).__name__}, but must be a torch.Tensor. Convert it with torch.as_tensor({name})."
@@ -30,6 +37,15 @@ def require_floating(who: str, name: str, x: object) -> Tensor:
             f"numbers. Use {name}.float() or {name}.double()."
         )
     return x
+
+
+def _of_array(who: str, name: str, array: np.ndarray[Any, Any]) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
+    except TypeError as error:
+        raise TypeError(
+            f"{who}: {name} is an array of dtype {array.dtype}, which torch does not have. Use {name}.astype(numpy.float64)."
+        ) from error
 
 
 def require_finite(who: str, name: str, x: Tensor) -> Tensor:
@@ -60,6 +76,28 @@ def require_number(who: str, name: str, value: object, remedy: str) -> float:
     return float(value)
 
 
+def require_numbers(who: str, remedy: str, **values: object) -> None:
+    """Raise TypeError unless all values are real numbers, whose size is then to be checked; the message ends with ``remedy``."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{who}: {name} is {value!r}, but must be a number. {remedy}")
+
+
+def require_flag(who: str, name: str, value: object, meaning: str) -> None:
+    """Raise unless ``value`` is True or False: a text such as "no" would count as true. ``meaning``: what the two stand for."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{who}: {name} is {value!r}, but must be True or False: {meaning}.")
+
+
+def require_path(who: str, name: str, value: object) -> Path:
+    """``value`` as a path, or a TypeError."""
+    if not isinstance(value, str | PathLike):
+        raise TypeError(
+            f"{who}: {name} is a {type(value).__name__}, but must be the path of a file. Pass a str or a pathlib.Path."
+        )
+    return Path(value)
+
+
 def require_whole(who: str, name: str, value: object, least: int, remedy: str) -> int:
     """``value`` as a whole number of at least ``least``, or an error that ends with ``remedy``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
@@ -67,6 +105,14 @@ def require_whole(who: str, name: str, value: object, least: int, remedy: str) -
     if value < least:
         raise ValueError(f"{who}: {name} is {value}, but must be at least {least}. {remedy}")
     return int(value)
+
+
+def require_seed(who: str, seed: object) -> int:
+    """``seed`` as a whole number that the generators of torch take."""
+    whole = require_whole(who, "seed", seed, 0, "The default is 0.")
+    if whole >= 2**63:
+        raise ValueError(f"{who}: seed is {whole}, but must be below 2**63. The default is 0.")
+    return whole
 
 
 def require_object(who: str, name: str, value: object, methods: Sequence[str], remedy: str) -> None:
@@ -108,6 +154,7 @@ def per_sample_values(who: str, name: str, values: Any, like: Tensor, *, positiv
     if bad.any():
         worst = found[bad][0].item()
         raise ValueError(
-            f"{who}: {name} is {worst:g} in {first_samples(bad)}, but must be {'positive' if positive else 'zero or positive'}."
+            f"{who}: {name} is {worst:g} in {first_samples(bad)}, but must be {'positive' if positive else 'zero or positive'}. "
+            f"Pass one such number, or one for each sample."
         )
     return found

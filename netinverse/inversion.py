@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from netinverse.arguments import check_constraint, check_objects, check_settings, shape_of
 from netinverse.checkpoints import Checkpoint
-from netinverse.checks import per_sample_values, require_finite, require_floating, require_shape
+from netinverse.checks import per_sample_values, require_finite, require_floating, require_path, require_shape
 from netinverse.chunks import chunks_of, run_in_chunks
 from netinverse.fidelities import Fidelity, default_fidelity
 from netinverse.fingerprint import fingerprint
@@ -61,8 +60,9 @@ def invert(
     """x_alpha in argmin fidelity(F(x), y^delta) + alpha R(x) over the constraint, alpha from the rule; sample by sample.
 
     network: nn.Module in evaluation mode, LiftedNetwork, ExportedProgram, or the path of a .pt2.
-    data: (batch, ...), as the network returns it. input_shape: of one input, without the batch; not needed for a LiftedNetwork,
-    a .pt2 or with ``start``. noise_level: ||y^delta - y||_2 per sample, absolute, a number or (batch,).
+    data: (batch, ...), as the network returns it. A NumPy array, here and wherever tensors of numbers are taken, stands for the
+    tensor of the same dtype on the CPU; what comes back are tensors. input_shape: of one input, without the batch; not needed
+    for a LiftedNetwork, a .pt2 or with ``start``. noise_level: ||y^delta - y||_2 per sample, absolute, a number or (batch,).
     tolerance: relative, certificate value over objective. max_steps: of the solver, at the chosen alpha.
     checkpoint: a file to keep the work in, every few seconds. Called again with the same arguments, an interrupted ``invert``
     goes on from there, to the answer it would have had, bit for bit on the same machine. A file of another solve is refused.
@@ -77,8 +77,11 @@ def invert(
     Raises ValueError, TypeError or FileNotFoundError on bad input, before anything is computed.
     """
     began = time.perf_counter()
-    check_settings(tolerance, max_steps, seed, memory_budget)
+    check_settings(tolerance, max_steps, seed, memory_budget, progress)
     check_objects(regulariser, rule, method, fidelity)
+    data = require_finite("invert", "data", require_floating("invert", "data", data))
+    if start is not None:
+        start = require_floating("invert", "start", start)
     if isinstance(regulariser, SynthesisRegulariser):
         shape = regulariser.input_shape(start) if input_shape is None else input_shape
         lifted = lifted_network(network, data, shape)
@@ -101,13 +104,10 @@ def invert(
             memory_budget=memory_budget,
         )
         return unknowns.back(found)
-    require_finite("invert", "data", require_floating("invert", "data", data))
-    if start is not None:
-        require_floating("invert", "start", start)
     lifted = lifted_network(network, data, input_shape, start)
+    _check_data_shape(lifted, data)
     given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data.detach().double())
     rule = _rule(rule, given)
-    _check_data_shape(lifted, data)
     x = data.new_zeros((data.shape[0], *lifted.input_shape), dtype=torch.float64)
     check_constraint(constraint, x)
     x = default_start(x, constraint, seed) if start is None else _checked(start, x).double()
@@ -134,7 +134,7 @@ def invert(
     if checkpoint is not None:
         settings = fingerprint(regulariser, constraint, rule, method, fidelity, tolerance, max_steps, seed, memory_budget)
         decisive = {"network": fingerprint(lifted), "data": fingerprint(data, given, x), "settings": settings}
-        kept = Checkpoint(Path(checkpoint), decisive)
+        kept = Checkpoint(require_path("invert", "checkpoint", checkpoint), decisive)
     inversion = Inversion(
         working, problem, x, left, given, projection.contradicted, rule, method, tolerance, max_steps, seed, data.dtype
     )
@@ -210,7 +210,7 @@ def _check_data_shape(lifted: LiftedNetwork, data: Tensor) -> None:
             "invert: the network returns one number for each sample, of shape (batch,), but an output needs an axis after the "
             "batch. Let the network end with a reshape to (batch, 1), and pass data[:, None]."
         )
-    if tuple(data.shape[1:]) != expected or not data.ndim:
+    if not data.ndim or tuple(data.shape[1:]) != expected:
         alone = " For one sample use data[None]." if tuple(data.shape) == expected else ""
         raise ValueError(
             f"invert: data has shape {tuple(data.shape)}, but the network returns "

@@ -13,6 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from netinverse.checks import require_floating, require_object
 from netinverse.diagnostics.metrics import psnr
 from netinverse.networks.layout import Cell, Lane, Layout, layout
 from netinverse.networks.summary import operator, shape_text
@@ -30,6 +31,8 @@ def reconstruction_grid(columns: Mapping[str, Tensor], truth: Tensor | None = No
 
     Shapes: every entry (batch, channels, height, width), or (batch, ...) drawn as a curve. Grey scale: that of the first column.
     """
+    require_object("reconstruction_grid", "columns", columns, ("items", "values"), "Pass {'reconstruction': result.x}.")
+    columns = {name: require_floating("reconstruction_grid", name, x) for name, x in columns.items()}
     if not columns:
         raise ValueError("reconstruction_grid: columns is empty, so there is nothing to draw. Pass {'reconstruction': result.x}.")
     rows = min([samples, *(len(x) for x in columns.values())])
@@ -149,6 +152,7 @@ def structure(network: LiftedNetwork) -> Figure:
     An arrow leads to the next row; a value that skips a row runs down a line of its own at the right, with a dot where a branch
     leaves it. The figure grows with the network: about an inch for each activation.
     """
+    require_object("structure", "network", network, ("activations", "values"), "Write ni.lift(model, example).")
     drawing = _Structure(layout(network), network)
     figure = Figure(figsize=(drawing.right - drawing.left, drawing.top - drawing.bottom))
     axes = figure.add_axes((0, 0, 1, 1))

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from netinverse.archives import UNREADABLE, read_archive, write_archive
-from netinverse.checks import first_samples
+from netinverse.checks import first_samples, require_path
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.solvers.status import Status
 
@@ -111,7 +110,7 @@ class Reconstruction:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one .npz file (arrays and one JSON text, no pickle); it appears whole or not at all."""
-        target = Path(path)
+        target = require_path("Reconstruction.save", "path", path)
         if not target.parent.is_dir():
             raise FileNotFoundError(
                 f"Reconstruction.save: the folder of {os.fspath(path)!r} does not exist, so nothing was written. Make it first."
@@ -122,10 +121,11 @@ class Reconstruction:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Reconstruction:
         """The result that ``save`` wrote, bit by bit, on the CPU."""
-        if not Path(path).is_file():
+        source = require_path("Reconstruction.load", "path", path)
+        if not source.is_file():
             raise FileNotFoundError(f"Reconstruction.load: there is no file {os.fspath(path)!r}. Check the path.")
         try:
-            tensors, meta = read_archive(Path(path))
+            tensors, meta = read_archive(source)
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']!r}")
             return cls.of_archive(tensors, meta)

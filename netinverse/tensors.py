@@ -15,6 +15,11 @@ T = TypeVar("T")
 def per_sample(values: float | Tensor, like: Tensor) -> Tensor:
     """Reshape ``(batch,)`` values so that they multiply ``like``, ``(batch, ...)``. Numbers become 0-d tensors."""
     values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    if values.ndim == 1 and values.shape[0] not in (1, like.shape[0]):
+        raise ValueError(
+            f"per_sample: there are {values.shape[0]} values, such as steps, for {like.shape[0]} sample(s). Pass one number, or "
+            f"a tensor of shape ({like.shape[0]},)."
+        )
     return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim == 1 else values
 
 

@@ -18,7 +18,7 @@ def network_at(who: str, network: Network, name: str, x: Tensor) -> tuple[Lifted
 
     Diagnostics compute in float64 whatever the dtype of x: they measure what an ill-conditioned map does to small numbers.
     """
-    require_finite(who, name, require_floating(who, name, x))
+    x = require_finite(who, name, require_floating(who, name, x))
     if isinstance(network, LiftedNetwork):
         lifted = network
     elif isinstance(network, str | PathLike):

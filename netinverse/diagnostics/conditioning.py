@@ -9,7 +9,7 @@ from math import inf, nan
 import torch
 from torch import Tensor
 
-from netinverse.checks import per_sample_values
+from netinverse.checks import per_sample_values, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
 from netinverse.networks import LiftedNetwork, NetworkOutput
 from netinverse.operators.bidiagonal import bidiagonalise
@@ -52,7 +52,7 @@ def conditioning(network: Network, x: Tensor, k: int = 8, *, max_steps: int = 10
     Shapes: x (batch, *input_shape). k is cut to the number of singular values. At a kink J is the derivative that torch takes.
     """
     lifted, point = network_at("conditioning", network, "x", x)
-    _require_counts(k, max_steps)
+    _require_counts("conditioning", k, max_steps)
     value, derivative = NetworkOutput(lifted).linearise(point)
     return _of(derivative, point, value, k, max_steps, seed)
 
@@ -65,7 +65,7 @@ def layer_conditioning(
     Where the rank falls or the invisible share rises from one layer to the next, that layer loses what the layers before kept.
     """
     lifted, point = network_at("layer_conditioning", network, "x", x)
-    _require_counts(k, max_steps)
+    _require_counts("layer_conditioning", k, max_steps)
     last = lifted.nodes[-1]
     nodes = lifted.hidden if last in lifted.hidden else (*lifted.hidden, last)
     found = []
@@ -86,8 +86,7 @@ def tangential_cone_constant(network: Network, x: Tensor, radius: float | Tensor
     """
     lifted, point = network_at("tangential_cone_constant", network, "x", x)
     reach = per_sample_values("tangential_cone_constant", "radius", radius, point, positive=True)
-    if points < 1:
-        raise ValueError(f"tangential_cone_constant: points is {points}, but at least one is needed. The default is 64.")
+    require_whole("tangential_cone_constant", "points", points, 1, "The default is 64.")
     operator = NetworkOutput(lifted)
     value, derivative = operator.linearise(point)
     generator = torch.Generator().manual_seed(seed)
@@ -105,10 +104,9 @@ def tangential_cone_constant(network: Network, x: Tensor, radius: float | Tensor
     return worst
 
 
-def _require_counts(k: int, max_steps: int) -> None:
-    for name, count in (("k", k), ("max_steps", max_steps)):
-        if count < 1:
-            raise ValueError(f"conditioning: {name} is {count}, but at least one singular value is asked for. The default is 8.")
+def _require_counts(who: str, k: int, max_steps: int) -> None:
+    require_whole(who, "k", k, 1, "It counts singular values; the default is 8.")
+    require_whole(who, "max_steps", max_steps, 1, "The default is 1024.")
 
 
 def _node_value(network: LiftedNetwork, name: str) -> Callable[[Tensor], Tensor]:

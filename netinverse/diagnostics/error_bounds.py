@@ -117,7 +117,8 @@ def _treated(network: LiftedNetwork, truth: Tensor, data: Tensor, noise_level: f
     """The data that the fidelity takes, in float64."""
     with torch.no_grad():
         expected = tuple(network(truth).shape)
-    require_shape("error_bound", "data", require_floating("error_bound", "data", data), expected, "what the network returns")
+    data = require_floating("error_bound", "data", data)
+    require_shape("error_bound", "data", data, expected, "what the network returns")
     observed = require_finite("error_bound", "data", data).detach().double()
     projected, _ = project_data(network, observed)
     if noise_level is None:
@@ -128,7 +129,7 @@ def _treated(network: LiftedNetwork, truth: Tensor, data: Tensor, noise_level: f
 
 
 def _given(x: Tensor, truth: Tensor) -> Tensor:
-    require_finite("error_bound", "x", require_floating("error_bound", "x", x))
+    x = require_finite("error_bound", "x", require_floating("error_bound", "x", x))
     require_shape("error_bound", "x", x, tuple(truth.shape), "the shape of truth, with which it is compared")
     return x.detach().double()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_number, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
 from netinverse.diagnostics.source_search import Pair, Range, nearest, shortest
 from netinverse.networks import LiftedNetwork, PreActivation
@@ -63,8 +64,8 @@ def source_element(
     error: ``holds`` is False, and the verdict says by how much.
     Benning, Bubba, Ratti & Riccio, Trust your source, IMA J. Appl. Math. 2024.
     """
-    if not tolerance > 0:
-        raise ValueError(f"source_element: tolerance is {tolerance}, but must be positive. The default is 1e-6.")
+    require_number("source_element", "tolerance", tolerance, "The default is 1e-6.")
+    require_whole("source_element", "max_iterations", max_iterations, 1, "The default is 5000.")
     require_composite("source_element", regulariser)
     lifted, x = network_at("source_element", network, "truth", truth)
     regulariser.check_shape(tuple(lifted.input_shape))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netinverse.checks import first_samples
+from netinverse.checks import first_samples, require_number
 from netinverse.networks import LiftedNetwork, NetworkOutput
 from netinverse.protocols import Operator, Step
 from netinverse.tensors import per_sample, total
@@ -82,11 +82,9 @@ class KullbackLeibler:
     background: float | None = None
 
     def __post_init__(self) -> None:
-        if self.background is not None and not 0 < self.background < torch.inf:
-            raise ValueError(
-                f"KullbackLeibler: background is {self.background}, but must be positive and finite: without it the divergence "
-                f"from an output of zero is infinite. Leave it out for 1 % of the mean of the data."
-            )
+        if self.background is not None:
+            why = "Without it the divergence from an output of zero is infinite; leave it out for 1 % of the mean of the data."
+            require_number("KullbackLeibler", "background", self.background, why)
 
     @property
     def keeps_last_activation(self) -> bool:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from netinverse.checks import require_number
+from netinverse.checks import require_number, require_object
 from netinverse.layers.spectral import spectrally_bounded
 from netinverse.prox import potential_of
 
@@ -39,6 +39,9 @@ class ContractiveBlock(nn.Module):
             )
         self.lipschitz = lipschitz
         self.activation = nn.ReLU() if activation is None else activation
+        require_object(
+            "ContractiveBlock", "activation", self.activation, ("forward",), "Write activation=nn.Tanh(), for example."
+        )
         potential_of(self.activation)  # refuses what is not nondecreasing and 1-Lipschitz
         each = lipschitz ** (1 / len(layers))
         self.layers = nn.ModuleList(spectrally_bounded(layer, 0.0, each) for layer in layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from netinverse.checks import require_number
 from netinverse.layers.filters import L, is_injective_matrix, require_layer
 from netinverse.layers.spectral import spectrally_bounded
 
@@ -32,6 +33,7 @@ def injective(layer: L, smallest: float = 0.5, largest: float = 2.0) -> nn.Seque
 
     Raises ValueError for a layer with fewer outputs, which is not injective whatever its weight.
     """
+    require_number("injective", "smallest", smallest, "Above zero, no input is lost; the default is 0.5.")
     if not is_injective_matrix(require_layer("injective", layer)):
         weight: Tensor = layer.weight  # type: ignore[assignment]
         raise ValueError(

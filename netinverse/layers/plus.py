@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from netinverse.checks import require_whole
+from netinverse.checks import require_object, require_whole
 from netinverse.prox import potential_of
 
 
@@ -29,6 +29,7 @@ class PlusLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows, features))
         self.bias = nn.Parameter(torch.zeros(rows))
         self.activation = nn.ReLU() if activation is None else activation
+        require_object("PlusLayer", "activation", self.activation, ("forward",), "Write activation=nn.Tanh(), for example.")
         try:
             potential_of(self.activation)
         except ValueError as error:

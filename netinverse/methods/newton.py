@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netinverse.checks import require_whole
+from netinverse.checks import require_numbers, require_whole
 from netinverse.methods.iterative import IterativeMethod
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.problems import InverseProblem
@@ -25,6 +25,7 @@ class _NewtonMethod(IterativeMethod):
 
     def __post_init__(self) -> None:
         who = type(self).__name__
+        require_numbers(who, "The default is 0.7.", decay=self.decay)
         if not 0 < self.decay < 1:
             raise ValueError(
                 f"{who}: decay is {self.decay}, but must lie between 0 and 1: each weight is that much of the last. The default "

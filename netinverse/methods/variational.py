@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from netinverse.checkpoints import Checkpoint
+from netinverse.checks import require_flag
 from netinverse.methods.formulations import Formulation, continued, has_convex_lift, lifted, reduced, require_formulation
 from netinverse.methods.method import MethodResult, Try
 from netinverse.methods.path import Path
@@ -66,8 +67,10 @@ class Variational:
                 f"Variational: layer_weights and continuation are of the lifted formulation, but formulation is "
                 f"{self.formulation!r}. Write Variational('lifted', ...), or leave them out."
             )
+        require_flag("Variational", "continuation", self.continuation, "whether the layer weights grow until the lift is exact")
         given = self.layer_weights if isinstance(self.layer_weights, Sequence) else (self.layer_weights,)
-        if self.layer_weights is not None and not all(isinstance(w, int | float) and 0 < w < math.inf for w in given):
+        positive = len(given) > 0 and all(isinstance(w, int | float) and 0 < w < math.inf for w in given)
+        if self.layer_weights is not None and not positive:
             raise ValueError(
                 f"Variational: layer_weights is {self.layer_weights!r}, but must be one positive number, or one for each "
                 f"activation but the last. Leave it out for weights that suit the network."

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from netinverse.checks import require_whole
+from netinverse.checks import require_seed, require_whole
 from netinverse.layers import PlusLayer
 from netinverse.networks.capture import lift
 from netinverse.networks.graph import LiftedNetwork
@@ -45,11 +45,7 @@ def monotone_residual_network(
     """
     for name, value in (("features", features), ("depth", depth), ("width", features if width is None else width)):
         require_whole("monotone_residual_network", name, value, 1, "Such as monotone_residual_network(features=10, depth=5).")
-    if activation not in _ACTIVATIONS:
-        known = ", ".join(sorted(_ACTIVATIONS))
-        raise ValueError(f"monotone_residual_network: activation is {activation!r}, but must be one of {known}.")
-    dtype = torch.get_default_dtype() if dtype is None else dtype
-    generator = torch.Generator().manual_seed(seed)
+    dtype, generator = _drawn("monotone_residual_network", activation, seed, dtype)
     rows = features if width is None else width
     layers = []
     for _ in range(depth):
@@ -72,10 +68,7 @@ def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: to
         raise ValueError(
             f"mlp: sizes is {sizes!r}, but needs at least an input and an output size, all positive: mlp((784, 100, 10))."
         )
-    if activation not in _ACTIVATIONS:
-        raise ValueError(f"mlp: activation is {activation!r}, but must be one of {', '.join(sorted(_ACTIVATIONS))}.")
-    dtype = torch.get_default_dtype() if dtype is None else dtype
-    generator = torch.Generator().manual_seed(seed)
+    dtype, generator = _drawn("mlp", activation, seed, dtype)
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         layer = nn.Linear(fan_in, fan_out, dtype=dtype, device="meta")  # draws nothing from the global generator
@@ -84,3 +77,13 @@ def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: to
         layer.weight, layer.bias = nn.Parameter(weight.to(dtype)), nn.Parameter(bias.to(dtype))
         layers += [layer] if i == len(sizes) - 2 else [layer, _ACTIVATIONS[activation]()]
     return lift(nn.Sequential(*layers).eval(), torch.zeros(2, sizes[0], dtype=dtype))
+
+
+def _drawn(who: str, activation: str, seed: int, dtype: torch.dtype | None) -> tuple[torch.dtype, torch.Generator]:
+    """The dtype and the generator of a network's weights, where its settings are known."""
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"{who}: activation is {activation!r}, but must be one of {', '.join(sorted(_ACTIVATIONS))}.")
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"{who}: dtype is {dtype!r}, but must be a real floating one. Pass torch.float64, or leave it out.")
+    return dtype, torch.Generator().manual_seed(require_seed(who, seed))

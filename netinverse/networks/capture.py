@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
+from netinverse.checks import require_floating
 from netinverse.networks.affine import affine_offsets, operator_name
 from netinverse.networks.assembler import Assembler, Shape
 from netinverse.networks.export import export, functional
@@ -46,6 +47,8 @@ def lift(model: Model, example: Tensor | None = None, output: str | None = None)
                 f"lift: output is {output!r}, but the network is lifted already. Choose the output of the model itself."
             )
         return model
+    if example is not None:
+        example = require_floating("lift", "example", example)
     program = _program(model, example)
     network = _Reader(functional(program)).read(output)
     if example is not None and tuple(example.shape[1:]) != network.input_shape:

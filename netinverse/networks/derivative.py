@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_object
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.networks.node import Node
 from netinverse.networks.program import Instruction, Program, Ref
@@ -26,6 +27,9 @@ class NetworkOutput:
     """x -> F(x), (batch, *input_shape) -> (batch, ...)."""
 
     network: LiftedNetwork
+
+    def __post_init__(self) -> None:
+        _require_lifted("NetworkOutput", self.network)
 
     def __call__(self, x: Tensor) -> Tensor:
         out: Tensor = self.network(x)
@@ -45,6 +49,9 @@ class PreActivation:
 
     network: LiftedNetwork
 
+    def __post_init__(self) -> None:
+        _require_lifted("PreActivation", self.network)
+
     def __call__(self, x: Tensor) -> Tensor:
         return self.network.pre_activation(x)
 
@@ -56,6 +63,11 @@ class PreActivation:
     def to_scipy(self, x: Tensor) -> LinearOperator:
         """z'(x) on flattened NumPy arrays, block-diagonal over the samples of x (batch, *input_shape)."""
         return to_scipy(self.linearise(x)[1], x)
+
+
+def _require_lifted(who: str, network: LiftedNetwork) -> None:
+    methods = ("pre_activation", "values", "program")
+    require_object(who, "network", network, methods, f"Write {who}(ni.lift(model, example)).")
 
 
 def _linearise(network: LiftedNetwork, target: Node, x: Tensor) -> tuple[Tensor, LinearMap]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
+from netinverse.checks import require_path
 from netinverse.networks.capture import lift
 from netinverse.networks.export import quiet
 from netinverse.networks.graph import LiftedNetwork
@@ -28,7 +29,7 @@ def load_network(path: str | PathLike[str]) -> LiftedNetwork:
 
 def load_program(path: str | PathLike[str]) -> ExportedProgram:
     """The exported program of a .pt2 file."""
-    file = Path(path)
+    file = require_path("load_network", "path", path)
     if not file.is_file():
         raise FileNotFoundError(f"load_network: {file} is no file. Pass the path of a .pt2 file written by torch.export.save.")
     content = _whole(file)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netinverse.checks import require_floating
 from netinverse.networks.folding import fold_constants
 from netinverse.networks.node import Node
 from netinverse.networks.program import BATCH, Instruction, Program, needed_for
@@ -104,7 +105,21 @@ class LiftedNetwork(nn.Module):
     def values(self, x: Tensor, *names: str) -> dict[str, Tensor]:
         """The values of these nodes, or of all nodes and the input, by name."""
         program = self.program(*(names or (self.input_name, *(node.name for node in self.nodes))))
-        return program.run({**self.given(x), self.input_name: x}, x)
+        try:
+            return program.run({**self.given(x), self.input_name: x}, x)
+        except (RuntimeError, AttributeError) as error:
+            self._require_input(x, error)
+            raise
+
+    def _require_input(self, x: object, error: Exception) -> None:
+        """Raise for what the network does not take, which is where its operators give up."""
+        given = require_floating("LiftedNetwork", "x", x)
+        if tuple(given.shape[1:]) != tuple(self.input_shape) or not given.ndim or given.dtype != self.dtype:
+            raise ValueError(
+                f"LiftedNetwork: x has shape {tuple(given.shape)} and dtype {given.dtype}, but the network takes (batch, "
+                f"{', '.join(map(str, self.input_shape))}) in {self.dtype}. Pass inputs like those, the batch first; for another "
+                f"dtype use network.astype(x.dtype)."
+            ) from error
 
     def forward(self, x: Tensor) -> Tensor:
         name = self.nodes[-1].name
@@ -126,6 +141,8 @@ class LiftedNetwork(nn.Module):
 
         What follows from its parameters alone, such as the weight of a parametrised layer, is computed once, here.
         """
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"LiftedNetwork.astype: dtype is {dtype!r}, but must be a real floating one. Pass torch.float64.")
         memo: dict[int, object] = {}
         for tensor in self.tensors().values():
             copied = tensor.detach().clone()

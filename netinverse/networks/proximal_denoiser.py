@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, hardtanh
 
-from netinverse.checks import require_number, require_whole
+from netinverse.checks import require_flag, require_number, require_seed, require_whole
 from netinverse.operators.filters import squared_norm_bound
 
 
@@ -93,6 +93,8 @@ def proximal_denoiser(
         require_whole("proximal_denoiser", name, value, 1, example)
     require_whole("proximal_denoiser", "kernel_size", kernel_size, 2, "A filter of one pixel sees no edge; the default is 3.")
     require_number("proximal_denoiser", "threshold", threshold, "It is the norm of L to begin with; the default is 0.08.")
+    require_flag("proximal_denoiser", "tied", tied, "one map with its own adjoint, or two maps of their own in every step")
+    require_seed("proximal_denoiser", seed)
     filters = _orthonormal(channels * kernel_size**2, features, seed).reshape(features, channels, kernel_size, kernel_size)
     filters = filters * (threshold / squared_norm_bound(filters).sqrt())
     network = ProximalDenoiser(filters.to(torch.get_default_dtype() if dtype is None else dtype), depth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from netinverse.checks import per_sample_values, require_finite, require_floating, require_whole
+from netinverse.checks import per_sample_values, require_finite, require_floating, require_seed
 from netinverse.diagnostics.arguments import Network
 from netinverse.noise.worst_case import worst_direction
 from netinverse.tensors import norm, per_sample
@@ -35,10 +35,10 @@ def add_noise(
     Shapes: clean (batch, ...) -> (batch, ...), (batch,). Each sample has its own generator, seeded by (seed, index): sample i has
     the same noise whatever the other samples are. It is drawn in float64 on the CPU, so that it does not depend on the device.
     """
-    require_finite("add_noise", "clean", require_floating("add_noise", "clean", clean))
+    clean = require_finite("add_noise", "clean", require_floating("add_noise", "clean", clean))
     if not clean.ndim:
         raise ValueError("add_noise: clean is a single number, but has its samples along the first axis. Pass clean[None].")
-    require_whole("add_noise", "seed", seed, 0, "The default is 0.")
+    require_seed("add_noise", seed)
     if kind not in KINDS:
         raise ValueError(
             f"add_noise: kind is {kind!r}, which is not one of {', '.join(map(repr, KINDS))}. The default is 'gaussian'."

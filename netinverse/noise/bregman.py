@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from netinverse.checks import per_sample_values, require_finite, require_floating
+from netinverse.checks import per_sample_values, require_finite, require_floating, require_object
 from netinverse.noise.projection import noise_left_after_projection, require_snap, snap_to_saturation
 from netinverse.protocols import Potential
 from netinverse.prox import Box, NonNegative, Zero
@@ -33,7 +33,9 @@ def bregman_noise_level(potential: Potential, data: Tensor, noise_level: float |
     no bounded slope (tanh, logistic, soft-max ...): there no l2 norm bounds B, whose size depends on how saturated the units are.
     Wang & Benning, Front. Appl. Math. Stat. 9, 2023, for the role of d; the bound follows from B(v, z) <= L/2 ||v - sigma(z)||^2.
     """
-    require_finite("bregman_noise_level", "data", require_floating("bregman_noise_level", "data", data))
+    who = "bregman_noise_level"
+    require_object(who, "potential", potential, ("prox", "penalty"), 'Write ni.potential_of("relu"), for example.')
+    data = require_finite(who, "data", require_floating(who, "data", data))
     delta = per_sample_values("bregman_noise_level", "noise_level", noise_level, data)
     require_snap("bregman_noise_level", snap)
     slope = _inverse_slope(potential, data)

@@ -66,12 +66,12 @@ def estimate_noise_level(
         raise ValueError(f"{WHO}: method is {chosen!r}, which is not one of {', '.join(map(repr, METHODS))}. Leave it to choose.")
     if chosen == "repeats":
         return _from_repeats(_stacked(data))
-    if several or not isinstance(data, Tensor):
+    if several:
         raise TypeError(
             f"{WHO}: data is a {type(data).__name__}, but method {chosen!r} takes one torch.Tensor. Pass a tensor, or a list of "
             f"repeated outputs with method='repeats'."
         )
-    require_finite(WHO, "data", require_floating(WHO, "data", data))
+    data = require_finite(WHO, "data", require_floating(WHO, "data", data))
     if chosen == "range":
         return _from_range(data, network)
     return _from_wavelets(data)
@@ -79,9 +79,7 @@ def estimate_noise_level(
 
 def _stacked(data: Tensor | Sequence[Tensor]) -> Tensor:
     """(repeats, batch, ...), checked."""
-    parts = list(data)
-    for part in parts:
-        require_finite(WHO, "data", require_floating(WHO, "data", part))
+    parts = [require_finite(WHO, "data", require_floating(WHO, "data", part)) for part in data]
     if len({tuple(part.shape) for part in parts}) > 1 or (parts and parts[0].ndim < 2):
         raise ValueError(
             f"{WHO}: the repeats have shapes {', '.join(str(tuple(p.shape)) for p in parts[:5])}, but all are outputs "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_numbers
 from netinverse.protocols import Plateaued, Potential
 from netinverse.tensors import norm, per_sample
 
@@ -27,6 +28,7 @@ def noise_left_after_projection(data: Tensor, projected: Tensor, noise_level: fl
 
 def require_snap(who: str, snap: float) -> None:
     """Raise ValueError unless ``snap`` is 0 or at least 1."""
+    require_numbers(who, "The default is 3.", snap=snap)
     if not (snap == 0 or snap >= 1):
         raise ValueError(
             f"{who}: snap is {snap}, but must be 0, which leaves the data as they are, or at least 1: closer to an end than one "

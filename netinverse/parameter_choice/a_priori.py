@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinverse.checks import first_samples
+from netinverse.checks import first_samples, require_numbers
 from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.fixed import Fixed
 from netinverse.parameter_choice.rule import FLOOR, ParameterChoice, RuleProblem, SolveAt
@@ -30,6 +30,7 @@ class APriori(Rule):
     constant: float = 1.0
 
     def __post_init__(self) -> None:
+        require_numbers("APriori", "The defaults are 1 and 1.", power=self.power, constant=self.constant)
         if not (0 < self.power < torch.inf and 0 < self.constant < torch.inf):
             raise ValueError(
                 f"APriori: power is {self.power} and constant is {self.constant}, but both must be positive, since alpha = "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_object
 from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt, Solved
 from netinverse.parameter_choice.trace import Pick, Trace
 from netinverse.solvers.status import Status
@@ -41,10 +42,10 @@ class Rule(ABC):
         return self
 
     def __or__(self, other: Rule) -> FirstMet:
-        return FirstMet(self, other)
+        return FirstMet(self, _a_rule(other))
 
     def __and__(self, other: Rule) -> Heavier:
-        return Heavier(self, other)
+        return Heavier(self, _a_rule(other))
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -131,6 +132,11 @@ class Heavier(Rule):
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         first, second = self.first.pick(trace, noise_level), self.second.pick(trace, noise_level)
         return Pick(torch.minimum(first.index, second.index), _both(first.verdict, second.verdict))
+
+
+def _a_rule(other: Rule) -> Rule:
+    require_object("Rule", "the other of | or &", other, ("choose", "pick"), "Both sides are rules: ni.LCurve() | ni.Fixed(0.1).")
+    return other
 
 
 def _both(first: tuple[Status, ...], second: tuple[Status, ...]) -> tuple[Status, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_numbers
 from netinverse.parameter_choice.bracket import Bracket
 from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.rule import FLOOR, ParameterChoice, RuleProblem, SolveAt
@@ -46,7 +47,8 @@ class _Search:
 
 def require_tau(who: str, tau: float) -> None:
     """Raise ValueError unless tau, how many noise levels a residual may have, is at least 1."""
-    if not tau >= 1:
+    require_numbers(who, "The default is 1.01.", tau=tau)
+    if not 1 <= tau < torch.inf:
         raise ValueError(
             f"{who}: tau is {tau}, but must be at least 1, since the truth itself leaves a residual of the noise level. "
             f"The default is 1.01."
@@ -93,6 +95,8 @@ class DiscrepancyPrinciple(Rule):
 
     def __post_init__(self) -> None:
         require_tau("DiscrepancyPrinciple", self.tau)
+        values = {"aim": self.aim, "accuracy": self.accuracy, "floor": self.floor}
+        require_numbers("DiscrepancyPrinciple", "The defaults are 0.944, 0.003 and 8e-4.", **values)
         if not 0 < self.accuracy < self.aim <= 1:
             raise ValueError(
                 f"DiscrepancyPrinciple: aim is {self.aim} and accuracy is {self.accuracy}, but 0 < accuracy < aim <= 1 must "

@@ -31,6 +31,8 @@ class Fixed(Rule):
             or not bool(((self.alpha > 0) & self.alpha.isfinite()).all())
         ):
             raise ValueError(f"Fixed: alpha is {self.alpha.tolist()}, but every weight must be positive and finite. {WHY}")
+        elif self.alpha.ndim > 1:
+            raise ValueError(f"Fixed: alpha has shape {tuple(self.alpha.shape)}, but must be one number, or one for each sample.")
 
     @property
     def needs_noise_level(self) -> bool:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_number
 from netinverse.parameter_choice.path_rule import PathRule
 from netinverse.parameter_choice.trace import Pick, Trace
 from netinverse.solvers.status import Status
@@ -36,11 +37,8 @@ class Lepskii(PathRule):
     accurate: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not self.constant > 0:
-            raise ValueError(
-                f"Lepskii: constant is {self.constant}, but must be positive, since it allows for the noise in two "
-                f"solutions. The default is 4."
-            )
+        super().__post_init__()
+        require_number("Lepskii", "constant", self.constant, "It allows for the noise in two solutions. The default is 4.")
 
     @property
     def needs_noise_level(self) -> bool:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from netinverse.checks import first_samples
+from netinverse.checks import first_samples, require_object
 from netinverse.parameter_choice.composition import Rule
 from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, RuleWarning, SolveAt
 from netinverse.parameter_choice.trace import Pick, Trace, at_index, lowest_minimum
@@ -32,6 +32,9 @@ class PathRule(Rule):
 
     walk: Walk = field(default_factory=Walk, kw_only=True)
     accurate: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        require_object(type(self).__name__, "walk", self.walk, ("__call__",), "Write walk=ni.Walk(max_tries=60), for example.")
 
     @property
     def reads_to(self) -> float:

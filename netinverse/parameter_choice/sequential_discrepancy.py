@@ -33,6 +33,7 @@ class SequentialDiscrepancy(PathRule):
     accurate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_tau("SequentialDiscrepancy", self.tau)
 
     @property

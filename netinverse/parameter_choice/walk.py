@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_numbers, require_whole
 from netinverse.parameter_choice.rule import FLOOR, RuleProblem, SolveAt
 from netinverse.parameter_choice.trace import Trace
 from netinverse.tensors import norm, scatter
@@ -35,6 +36,13 @@ class Walk:
     max_leaps: int = 12
 
     def __post_init__(self) -> None:
+        shares = {"floor": self.floor, "noise_share": self.noise_share, "flat": self.flat, "still": self.still}
+        require_numbers("Walk", "The defaults are 0.5 and 40.", ratio=self.ratio, max_tries=self.max_tries)
+        require_numbers("Walk", "Leave it out for the default.", **shares)
+        require_whole("Walk", "max_leaps", self.max_leaps, 0, "The default is 12.")
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"Walk: {name} is {share}, but must lie in [0, 1]. Leave it out for the default.")
         if not 0 < self.ratio < 1 or self.max_tries < 3:
             raise ValueError(
                 f"Walk: ratio is {self.ratio} and max_tries is {self.max_tries}, but the weights fall by a ratio between 0 and 1 "

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from netinverse.checks import require_object
 from netinverse.operators.linear import Identity
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.prox import SquaredNorm, Translated
@@ -40,11 +41,13 @@ class DenoiserPrior:
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.denoiser):
-            raise TypeError(
-                f"DenoiserPrior: denoiser is a {type(self.denoiser).__name__}, but must be a callable that maps a batch of "
-                f"inputs to the denoised batch, such as a torch module."
-            )
+        require_object(
+            "DenoiserPrior",
+            "denoiser",
+            self.denoiser,
+            ("__call__",),
+            "Pass a function or a torch module that maps a batch of inputs to the denoised batch.",
+        )
         if isinstance(self.denoiser, nn.Module) and self.denoiser.training:
             raise ValueError(
                 "DenoiserPrior: denoiser is in training mode, in which a module may answer differently at every call. Call "

@@ -9,7 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from netinverse.checks import first_samples
+from netinverse.checks import first_samples, require_numbers
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.prox.subdifferential import subdifferential_of
 from netinverse.tensors import inner, norm, per_sample
@@ -82,6 +82,10 @@ class Translated:
 
     function: ProximalFunction
     shift: float | Tensor = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shift, Tensor):
+            require_numbers("Translated", "Pass a number, or a tensor that broadcasts against x.", shift=self.shift)
 
     def _shift(self, like: Tensor) -> Tensor:
         return torch.as_tensor(self.shift, dtype=like.dtype, device=like.device)

@@ -8,6 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_whole
 from netinverse.protocols import Step
 from netinverse.prox.norms import group_squares, require_positive
 from netinverse.prox.scalar import beyond
@@ -27,6 +28,7 @@ class GroupHuber:
 
     def __post_init__(self) -> None:
         require_positive("GroupHuber", "width", self.width, "the curvature is 1/width; for width 0 there is GroupL21()")
+        require_whole("GroupHuber", "axis", self.axis, -(2**31), "The default is 1, the components of a field.")
         if self.axis == 0:
             raise ValueError("GroupHuber: axis is 0, but axis 0 counts the samples, which are independent. Pass an axis >= 1.")
 

@@ -26,15 +26,26 @@ class Box(Separable):
     upper: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        lower, upper = torch.as_tensor(self.lower), torch.as_tensor(self.upper)
+        lower, upper = self._ends()
         bad = ~((lower <= upper) & (lower < inf) & (upper > -inf))
         if bad.any():
-            low, high = (end.expand(bad.shape)[bad][0].item() for end in (lower, upper))
+            low, high = (end[bad][0].item() for end in (lower, upper))
             raise ValueError(
                 f"Box: lower is {low:g} and upper is {high:g}, but the box must contain a point "
                 f"(lower <= upper, lower < inf, upper > -inf), since nothing can be projected onto an empty set. "
                 f"Swap or repair the bounds."
             )
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        try:
+            lower, upper = torch.as_tensor(self.lower), torch.as_tensor(self.upper)
+            shape = (lower + upper).shape
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"Box: lower is {self.lower!r} and upper is {self.upper!r}, but both must be numbers, or tensors that broadcast "
+                f"to the shape of one sample. Write Box(0.0, 1.0)."
+            ) from error
+        return lower.expand(shape), upper.expand(shape)
 
     def flat_ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.bounds(x)

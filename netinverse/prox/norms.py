@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from netinverse.checks import require_numbers, require_whole
 from netinverse.protocols import Step
 from netinverse.prox.compensated import accurate_sum, two_product
 from netinverse.prox.scalar import Separable, beyond, no_ends
@@ -22,6 +23,7 @@ def rounding_tolerance(x: Tensor) -> float:
 
 def require_positive(who: str, name: str, value: float, why: str) -> None:
     """Raise unless 0 < value < inf."""
+    require_numbers(who, f"It has to be positive, since {why}.", **{name: value})
     if not 0 < value < inf:
         raise ValueError(f"{who}: {name} is {value}, but must be positive and finite, since {why}. Pass a positive number.")
 
@@ -146,6 +148,11 @@ class L1(Separable):
 
 def group_squares(x: Tensor, axis: int) -> Tensor:
     """||x_group||^2 of the fibres along an axis, which is kept with length 1."""
+    if not -x.ndim < axis < x.ndim:
+        raise ValueError(
+            f"groups: x has shape {tuple(x.shape)}, but groups run along axis {axis}, which it does not have. Pass axis=1 for "
+            f"the components of a field, or a tensor with the samples first and more axes."
+        )
     # A reduction over a short strided axis is ten times slower than adding its few slices.
     first, *rest = x.unbind(axis)
     squares = first.square()
@@ -167,6 +174,7 @@ class GroupL21:
 
     def __post_init__(self) -> None:
         require_positive("GroupL21", "weight", self.weight, "its dual ball has this radius; for no penalty there is Zero()")
+        require_whole("GroupL21", "axis", self.axis, -(2**31), "The default is 1, the components of a field.")
         if self.axis == 0:
             raise ValueError("GroupL21: axis is 0, but axis 0 counts the samples, which are independent. Pass an axis >= 1.")
 

@@ -9,6 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_floating
 from netinverse.protocols import Step
 from netinverse.tensors import per_sample, total
 
@@ -113,6 +114,7 @@ class Separable(ABC):
         return torch.minimum(torch.maximum(x, lower), upper)
 
     def __call__(self, x: Tensor) -> Tensor:
+        require_floating(type(self).__name__, "x", x)
         return total(self.entries(self.project(x)).masked_fill(self.outside(x), inf))
 
     def smooth_conjugate(self, z: Tensor) -> Tensor:
@@ -127,11 +129,12 @@ class Separable(ABC):
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
         """prox_{step Psi}(x); the activation for step 1."""
+        require_floating(f"{type(self).__name__}.prox", "x", x)
         if isinstance(step, (int, float)):
             if step == 1:
                 return self.activation(x)
             if not step >= 0:
-                raise ValueError(f"{type(self).__name__}.prox: step is {step}, but a proximal map has a step of zero or more.")
+                raise ValueError(f"{type(self).__name__}.prox: step is {step}, but must be zero or more. The default is 1.")
         return self.prox_entries(x, per_sample(step, x))
 
     def prox_entries(self, x: Tensor, step: Tensor) -> Tensor:

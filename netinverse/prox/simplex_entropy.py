@@ -9,6 +9,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_whole
 from netinverse.protocols import Step
 from netinverse.prox.compensated import Pair, accurate_sum, exponential, two_product, two_sum
 from netinverse.prox.indicators import Simplex
@@ -31,6 +32,13 @@ class SimplexEntropy:
     """
 
     axis: int = -1
+
+    def __post_init__(self) -> None:
+        require_whole("SimplexEntropy", "axis", self.axis, -(2**31), "The default is -1, the last.")
+        if self.axis == 0:
+            raise ValueError(
+                "SimplexEntropy: axis is 0, but axis 0 counts the samples, which are independent. Pass an axis >= 1."
+            )
 
     def outside(self, x: Tensor) -> Tensor:
         tolerance = rounding_tolerance(x) * x.shape[self.axis]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netinverse.checks import require_whole
 from netinverse.operators.blocks import Blocks
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.norms import GroupL21
@@ -26,8 +27,8 @@ class GroupSparsity:
     name = "group sparsity (l21)"
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"GroupSparsity: size is {self.size}, but a group has at least one entry. Pass a positive size.")
+        if self.size is not None:
+            require_whole("GroupSparsity", "size", self.size, 1, "Leave it out for one group along the whole axis.")
 
     @property
     def function(self) -> ProximalFunction:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netinverse.checks import require_flag
 from netinverse.operators.differences import Gradient
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.chain import chain_prox
@@ -25,6 +26,9 @@ class TotalVariation:
     """
 
     isotropic: bool = True
+
+    def __post_init__(self) -> None:
+        require_flag("TotalVariation", "isotropic", self.isotropic, "the Euclidean norm over the axes, or the l1 norm")
 
     @property
     def name(self) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netinverse.operators.wavelets import PeriodicWavelet
+from netinverse.checks import require_whole
+from netinverse.operators.wavelets import PeriodicWavelet, scaling_filter
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.norms import L1
 from netinverse.prox.total_variation import ProxResult
@@ -26,6 +27,11 @@ class WaveletSparsity:
 
     wavelet: str = "db2"
     levels: int | None = None
+
+    def __post_init__(self) -> None:
+        scaling_filter(self.wavelet)  # checks the name
+        if self.levels is not None:
+            require_whole("WaveletSparsity", "levels", self.levels, 1, "Leave it out for as many as fit.")
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from netinverse.checks import require_whole
+from netinverse.checks import require_path, require_whole
 from netinverse.diagnostics.arguments import Network
 from netinverse.fingerprint import fingerprint
 from netinverse.inversion import invert, lifted_network
@@ -21,7 +21,7 @@ from netinverse.networks import LiftedNetwork
 from netinverse.reconstruction import Reconstruction
 from netinverse.studies.batches import WHO, Batches, as_tensor, batches_of
 from netinverse.studies.folder import Folder
-from netinverse.studies.sweep import computed
+from netinverse.studies.sweep import computed, require_jobs
 from netinverse.version import __version__
 
 
@@ -82,6 +82,8 @@ def invert_data_set(
     """
     if batch_size is not None:
         require_whole(WHO, "batch_size", batch_size, 1, "The default is 64.")
+    require_jobs(WHO, jobs)
+    require_path(WHO, "folder", folder)
     batches = batches_of(data, batch_size)
     samples = sum(batches.sizes)
     if np.ndim(noise_level) and len(noise_level) != samples:  # type: ignore[arg-type]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from netinverse.arguments import check_constraint, check_objects, check_settings
-from netinverse.checks import first_samples, require_whole
+from netinverse.checks import first_samples, require_flag, require_path, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
 from netinverse.diagnostics.kinks import on_a_kink
 from netinverse.diagnostics.source_condition import SourceElement, source_element
@@ -26,7 +25,7 @@ from netinverse.regularisers import Regulariser
 from netinverse.studies.folder import Folder
 from netinverse.studies.plan import Plan
 from netinverse.studies.study import Study
-from netinverse.studies.sweep import sweep
+from netinverse.studies.sweep import require_jobs, sweep
 from netinverse.studies.tables import read_table, write_table
 from netinverse.tensors import norm
 from netinverse.version import __version__
@@ -108,12 +107,17 @@ def planned(
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan, checked, and what is to be known of it."""
     lifted, x = network_at(who, network, "truth", truth)
+    if not len(x):
+        raise ValueError(
+            f"{who}: truth holds no sample, so there is nothing to study. Pass at least one input, (1, *input_shape)."
+        )
     levels = _levels(who, noise_levels)
     rules = _rules(who, rule)
     for each in rules.values():
         check_objects(regulariser, each, method, fidelity)
     check_settings(tolerance, max_steps, 0)
     require_whole(who, "batch_size", batch_size, 1, "The default is 64.")
+    require_flag(who, "relative", relative, "whether noise_levels are shares of the norm of the data")
     if kind not in KINDS:
         raise ValueError(
             f"{who}: kind is {kind!r}, which is not one of {', '.join(map(repr, KINDS))}. The default is 'gaussian'."
@@ -157,10 +161,11 @@ def carried_out(
     """The cells of the plan, computed or found in the folder, as one study."""
     import pandas as pd
 
+    require_jobs(who, jobs)
     settings = _settings(who, plan)
     kept: Folder[pd.DataFrame] | None = None
     if folder is not None:
-        kept = Folder(Path(folder), ".parquet", write_table, lambda path: read_table(path)[0])
+        kept = Folder(require_path(who, "folder", folder), ".parquet", write_table, lambda path: read_table(path)[0])
         kept.claim(who, settings)
     tables = sweep(plan.work, len(plan.cells), folder=kept, jobs=jobs, progress=progress, title=who.replace("_", " "))
     return Study(pd.concat(tables, ignore_index=True) if tables else plan.work(0), settings, notes)

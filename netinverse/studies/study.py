@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netinverse.checks import require_path
 from netinverse.studies.folder import write_whole
 from netinverse.studies.rates import Rate, fit
 from netinverse.studies.tables import read_table, write_table
@@ -110,10 +111,11 @@ class Study:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Study:
         """Read what ``save`` wrote; nothing in the file is executed."""
-        if not Path(path).is_file():
+        source = require_path("Study.load", "path", path)
+        if not source.is_file():
             raise FileNotFoundError(f"Study.load: there is no file {os.fspath(path)!r}. Check the path.")
         try:
-            table, meta = read_table(Path(path))
+            table, meta = read_table(source)
             if meta.get("format") != FORMAT:
                 raise ValueError(f"its format is {meta.get('format')!r}")
         except ValueError as error:
@@ -130,7 +132,7 @@ class Study:
 
 
 def _target(who: str, path: str | os.PathLike[str], suffix: str) -> Path:
-    target = Path(path)
+    target = require_path(who, "path", path)
     if target.suffix != suffix:
         raise ValueError(f"{who}: the path is {os.fspath(path)!r}, but must end in {suffix}.")
     if not target.parent.is_dir():

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from netinverse.checks import require_whole
 from netinverse.studies.folder import Folder
 
 T = TypeVar("T")
 
 ATTEMPTS = 3
 """How often the cells of a worker that died are given to others."""
+
+
+def require_jobs(who: str, jobs: int | None) -> None:
+    """Raise unless ``jobs`` is what joblib counts processes by: None, or a whole number other than 0."""
+    if jobs is not None:
+        require_whole(who, "jobs", jobs, -(2**15), "-1 is one for each core; leave it out for one process.")
+        if jobs == 0:
+            raise ValueError(f"{who}: jobs is 0, but somebody has to do the work. Leave it out for one process.")
 
 
 def sweep(

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_finite, require_floating, require_object
 from netinverse.protocols import ProximalFunction
 from netinverse.prox.calculus import prox_conjugate
 from netinverse.tensors import inner, norm
-from netinverse.testing.laws import drawn_like, require_law, rounding
+from netinverse.testing.laws import METHODS, drawn_like, require_law, rounding
 
 STEPS = (0.1, 1.0, 7.0)
 
@@ -23,6 +24,8 @@ def check_prox(function: ProximalFunction, x: Tensor, *, seed: int = 0) -> None:
     ||v - v'||^2 <= <v - v', x - x'>, and each sample alone as in the batch. x (batch, ...): where the maps are taken.
     """
     who = f"check_prox({function!r})"
+    require_object("check_prox", "function", function, ("__call__", "prox"), METHODS)
+    x = require_finite("check_prox", "x", require_floating("check_prox", "x", x))
     other = x + drawn_like(x, seed + 1)
     for step in STEPS:
         with torch.no_grad():
@@ -48,6 +51,8 @@ def check_conjugate(function: ProximalFunction, x: Tensor, *, seed: int = 0) -> 
     p = prox_{f*/t}(x/t) is the dual point of x. Where f has a method ``conjugate_prox``, that has to be it.
     """
     who = f"check_conjugate({function!r})"
+    require_object("check_conjugate", "function", function, ("__call__", "prox", "conjugate"), METHODS)
+    x = require_finite("check_conjugate", "x", require_floating("check_conjugate", "x", x))
     other = x + drawn_like(x, seed + 1)
     for step in STEPS:
         with torch.no_grad():

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from netinverse.checks import first_samples
 
+METHODS = "Give its class these methods; netinverse.protocols says what each does."
+
 
 class LawBroken(AssertionError):
     """A law does not hold; the message says which, where and by how much."""

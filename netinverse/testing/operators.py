@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_finite, require_floating, require_object
 from netinverse.protocols import LinearMap, Operator
 from netinverse.tensors import inner, norm
-from netinverse.testing.laws import drawn_like, require_law, rounding
+from netinverse.testing.laws import METHODS, drawn_like, require_law, rounding
 
 
 def check_adjoint(linear_map: LinearMap, x_like: Tensor, *, seed: int = 0) -> None:
@@ -16,6 +17,8 @@ def check_adjoint(linear_map: LinearMap, x_like: Tensor, *, seed: int = 0) -> No
     x_like: (batch, *shape) gives shape, dtype and device of K's argument; its values are not used. What is allowed is a multiple
     of the rounding error of sums of that length.
     """
+    require_object("check_adjoint", "linear_map", linear_map, ("__call__", "adjoint"), METHODS)
+    x_like = require_floating("check_adjoint", "x_like", x_like)
     v, w = drawn_like(x_like, seed), drawn_like(x_like, seed + 1)
     with torch.no_grad():
         image, other = linear_map(v), linear_map(w)
@@ -47,6 +50,8 @@ def check_derivative(operator: Operator, x: Tensor, *, seed: int = 0, tolerance:
     Differences (F(x + t v) - F(x - t v))/(2 t) are taken for t = 10^-1, ..., 10^-7 times ||x||/||v||; the best has to agree to
     ``tolerance`` in float64, to its square root in float32. x has to be a point where F is differentiable twice.
     """
+    require_object("check_derivative", "operator", operator, ("__call__", "linearise"), METHODS)
+    x = require_finite("check_derivative", "x", require_floating("check_derivative", "x", x))
     v = drawn_like(x, seed)
     with torch.no_grad():
         value, derivative = operator.linearise(x)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_finite, require_floating, require_object
 from netinverse.operators.linear import norm_bound
 from netinverse.regularisers import Regulariser
 from netinverse.tensors import norm
 from netinverse.testing.functions import check_prox
-from netinverse.testing.laws import drawn_like, require_law, rounding
+from netinverse.testing.laws import METHODS, drawn_like, require_law, rounding
 from netinverse.testing.operators import check_adjoint
 
 CLOSE = 1e-9
@@ -22,6 +23,9 @@ def check_regulariser(regulariser: Regulariser, x: Tensor, *, seed: int = 0) -> 
     The proximal point v has to satisfy t R(w) + 1/2||w - x||^2 >= t R(v) + 1/2||v - x||^2 - gap at the points w around it; gap is
     what ``prox`` returns, at most 1e-9 times the objective. x (batch, *shape), float64.
     """
+    methods = ("__call__", "function", "transform", "transform_norm", "check_shape", "prox")
+    require_object("check_regulariser", "regulariser", regulariser, methods, METHODS)
+    x = require_finite("check_regulariser", "x", require_floating("check_regulariser", "x", x))
     who, shape = f"check_regulariser({regulariser.name})", tuple(x.shape[1:])
     regulariser.check_shape(shape)
     transform = regulariser.transform(shape)

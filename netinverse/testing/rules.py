@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_object
 from netinverse.parameter_choice import ParameterRule, RuleProblem, Solved
 from netinverse.tensors import norm
-from netinverse.testing.laws import require_law
+from netinverse.testing.laws import METHODS, require_law
 
 SIZE = 40
 LEVELS = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -24,6 +25,7 @@ def check_rule(rule: ParameterRule, *, seed: int = 0) -> None:
     answers the same, and each sample alone as in the batch. For a rule that needs no noise level the two limits are not asked: no
     such rule has them for all noise (Bakushinskii, 1984).
     """
+    require_object("check_rule", "rule", rule, ("choose",), METHODS)
     who = f"check_rule({rule!r})"
     model = _Diagonal.drawn(seed)
     with warnings.catch_warnings():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
+from netinverse.checks import require_object
 from netinverse.fingerprint import fingerprint
 from netinverse.networks import LiftedNetwork
 
@@ -32,6 +33,7 @@ class Batches:
                 "LiftedTraining.fit: loader is an iterator, which is used up after one epoch. Pass a DataLoader, or a list of "
                 "batches."
             )
+        require_object("LiftedTraining.fit", "loader", loader, ("__iter__",), "Pass a DataLoader, or a list of batches.")
         sampler = _sampler(loader)
         if how == "fixed" and sampler is not None and not isinstance(sampler, SequentialSampler):
             raise ValueError(

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from netinverse.checks import require_number, require_object, require_whole
+from netinverse.checks import require_number, require_object, require_path, require_seed, require_whole
 from netinverse.networks import LiftedNetwork, lift
 from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.protocols import ProximalFunction
@@ -73,6 +72,9 @@ class LiftedTraining:
         require_loss(self.loss)
         if self.regulariser is not None:
             _require_function("regulariser", self.regulariser, "regulariser=ni.L1(1e-3)")
+        require_object(
+            "LiftedTraining", "activation_regulariser", self.activation_regulariser, ("values",), 'Write {"name": ni.L1(1e-3)}.'
+        )
         for added in self.activation_regulariser.values():
             _require_function("activation_regulariser", added, '{"name": ni.L1(1e-3)}')
         require_object("LiftedTraining", "auxiliaries", self.auxiliaries, ("at",), "Write auxiliaries=ni.training.TargetCodes().")
@@ -114,6 +116,11 @@ class LiftedTraining:
         require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
         if patience is not None:
             require_whole("LiftedTraining.fit", "patience", patience, 1, "Leave it out to train for all epochs.")
+        if validation is not None:
+            require_object(
+                "LiftedTraining.fit", "validation", validation, ("__iter__",), "Pass a DataLoader, or a list of batches."
+            )
+        require_seed("LiftedTraining.fit", seed)
         if parallel is not None:
             require_object("LiftedTraining.fit", "parallel", parallel, ("share",), "Write parallel=ni.training.DataParallel().")
         processes = OneProcess() if parallel is None else parallel
@@ -135,7 +142,7 @@ class LiftedTraining:
         )
         if not problem.parameters:
             raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
-        path = None if checkpoint is None else Path(checkpoint)
+        path = None if checkpoint is None else require_path("LiftedTraining.fit", "checkpoint", checkpoint)
         journal = Journal.open(path, (self, processes.schedule), problem, epochs, batches)
         processes.agree(journal.place, lifted.device)
         team = processes.share(problem)

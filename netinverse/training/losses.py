@@ -16,6 +16,7 @@ from netinverse.protocols import Potential
 from netinverse.tensors import total
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+LOSSES = ("auto", "cross-entropy", "squared")
 
 
 class TrainingLoss(Protocol):
@@ -82,7 +83,12 @@ class TorchLoss:
 
 
 def require_loss(loss: str | Loss) -> None:
-    """Raise for a loss of torch that adds up the samples, which would be taken for their mean."""
+    """Raise for what is no loss, and for one of torch that adds up the samples, which would be taken for their mean."""
+    if not callable(loss) and loss not in LOSSES:
+        raise ValueError(
+            f"LiftedTraining: loss is {loss!r}, but must be 'auto', 'cross-entropy', 'squared' or a function of output and "
+            "targets."
+        )
     if isinstance(loss, _Loss) and loss.reduction == "sum":
         raise ValueError(
             f"LiftedTraining: loss is {loss} with reduction='sum', but one number for a batch is taken for its mean, so every "
@@ -101,11 +107,6 @@ def loss_of(choice: str | Loss, network: LiftedNetwork, targets: Tensor) -> Trai
     last = network.nodes[-1]
     if callable(choice):
         return TorchLoss(choice, network.output_potential.prox, targets)
-    if choice not in ("auto", "cross-entropy", "squared"):
-        raise ValueError(
-            f"LiftedTraining: loss is {choice!r}, but must be 'auto', 'cross-entropy', 'squared' or a function of output and "
-            "targets."
-        )
     whole = not targets.is_floating_point()
     if choice == "cross-entropy" or (choice == "auto" and whole):
         return _cross_entropy(network, targets)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netinverse.checks import require_object
+from netinverse.checks import require_number, require_numbers, require_object
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import subdifferential_of
 
 REGULARISER = "regulariser"
+POSITIVE = {"lr": "It is the length of a step.", "delta": "The default is 1.", "eps": "The default is 1e-8."}
 
 
 class _MirrorDescent(torch.optim.Optimizer):
@@ -116,8 +117,11 @@ def sparsify(parameters: Iterable[Tensor], density: float, seed: int = 0, scale:
     The entries that stay are multiplied by ``scale``, by default density^(-1/2), which keeps the variance of what a layer
     returns.
     """
+    require_numbers("sparsify", "Pass 0.05 for one entry of twenty.", density=density)
     if not 0 < density <= 1:
-        raise ValueError(f"sparsify: density is {density}, but must be a share of the entries in (0, 1].")
+        raise ValueError(f"sparsify: density is {density}, but must be a share of the entries in (0, 1]. Pass 0.05, for example.")
+    if scale is not None:
+        require_number("sparsify", "scale", scale, "Leave it out for density^(-1/2).")
     generator = torch.Generator().manual_seed(seed)
     for p in parameters:
         if p.ndim > 1:
@@ -146,13 +150,14 @@ def _evaluated(closure: Callable[[], Any] | None) -> Any:
 
 
 def _check(who: str, group: Mapping[str, Any]) -> None:
-    for name in ("lr", "delta"):
-        if not group[name] > 0:
-            raise ValueError(f"{who}: {name} is {group[name]}, but must be positive.")
-    if not 0 <= group.get("momentum", 0) < 1:
-        raise ValueError(f"{who}: momentum is {group['momentum']}, but must be at least 0 and below 1.")
-    if not all(0 <= beta < 1 for beta in group.get("betas", ())):
-        raise ValueError(f"{who}: betas is {group['betas']}, but both must be at least 0 and below 1.")
+    for name, remedy in POSITIVE.items():
+        if name in group:
+            require_number(who, name, group[name], remedy)
+    momentum, betas = group.get("momentum", 0.0), group.get("betas", (0.0, 0.0))
+    if not (isinstance(momentum, int | float) and 0 <= momentum < 1):
+        raise ValueError(f"{who}: momentum is {momentum}, but must be at least 0 and below 1. The default is 0.")
+    if not (isinstance(betas, Sequence) and len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        raise ValueError(f"{who}: betas is {betas}, but both must be at least 0 and below 1. The default is (0.9, 0.999).")
     if group[REGULARISER] is not None:
         require_object(who, REGULARISER, group[REGULARISER], ("prox",), f"Write {who}(..., regulariser=ni.L1(0.1)).")
         subdifferential_of(who, group[REGULARISER])

@@ -116,7 +116,7 @@ def test_tangential_cone_constant() -> None:
 
 def test_bad_input() -> None:
     network, x = ni.mlp((4, 3), dtype=torch.float64), points(2, 4)
-    with pytest.raises(ValueError, match=r"conditioning: k is 0, but at least one"):
+    with pytest.raises(ValueError, match=r"conditioning: k is 0, but must be at least 1"):
         ni.conditioning(network, x, k=0)
     with pytest.raises(ValueError, match=r"conditioning: x has shape \(2, 3\)"):
         ni.conditioning(network, x[:, :3])
