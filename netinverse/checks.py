@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 
-def first_samples(mask: Tensor, most: int = 5) -> str:
-    """The indices where a ``(batch,)`` mask holds, as text: ``sample 3`` or ``samples 0, 1, 7``."""
-    found = torch.nonzero(mask.flatten()).flatten().tolist()
+def first_samples(mask: Tensor, most: int = 5, numbers: Tensor | None = None) -> str:
+    """The indices where a ``(batch,)`` mask holds, as text: ``sample 3`` or ``samples 0, 1, 7``; their ``numbers`` instead."""
+    found = (torch.nonzero(mask.flatten()).flatten() if numbers is None else numbers[mask.flatten()]).tolist()
     shown = ", ".join(str(i) for i in found[:most]) + (", ..." if len(found) > most else "")
     return f"sample{'s' if len(found) > 1 else ''} {shown}"
 

@@ -28,7 +28,7 @@ class Inversion:
     """All that ``run`` needs: what is minimised, from where, and how. Quantities with a batch axis have one entry a sample.
 
     left: the noise level left in the projected data, given: that of the caller, both None where there is none. contradicted: as
-    in ``Projection``. dtype: that of the answer.
+    in ``Projection``. dtype: that of the answer. numbers: of the samples in the caller's batch; None counts from zero.
     """
 
     network: LiftedNetwork
@@ -43,6 +43,7 @@ class Inversion:
     max_steps: int | None
     seed: int
     dtype: torch.dtype
+    numbers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -57,6 +58,7 @@ class Inversion:
             given=None if self.given is None else self.given[index],
             contradicted=self.contradicted[index],
             rule=self.rule.select(index, len(self)) if isinstance(self.rule, Rule) else self.rule,
+            numbers=index if self.numbers is None else self.numbers[index],
         )
 
     def run(self, on_try: Callable[[Try], None] | None = None, checkpoint: Checkpoint | None = None) -> Reconstruction:
@@ -72,7 +74,7 @@ class Inversion:
                 problem,
                 self.start,
                 self.rule,
-                RuleProblem(self.left, norm(problem.data), problem.alpha, self.given, problem.affine),
+                RuleProblem(self.left, norm(problem.data), problem.alpha, self.given, problem.affine, self.numbers),
                 tolerance=self.tolerance,
                 max_steps=self.max_steps,
                 on_try=on_try,

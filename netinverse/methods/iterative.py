@@ -17,7 +17,7 @@ from netinverse.methods.memory import Memory, packed_loop, packed_steps, unpacke
 from netinverse.methods.method import MethodResult, Step, Try
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.parameter_choice.composition import Rule
-from netinverse.parameter_choice.rule import FLOOR, ParameterRule, RuleProblem
+from netinverse.parameter_choice.rule import ParameterRule, RuleProblem
 from netinverse.parameter_choice.trace import Trace, at_index
 from netinverse.problems import InverseProblem
 from netinverse.protocols import SolverState
@@ -87,26 +87,33 @@ class IterativeMethod(ABC):
         on_try: Callable[[Try], None] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> MethodResult:
-        """Iterate until the residual is below what the rule reads, and return the iterate that it picks, sample by sample."""
+        """Iterate until the rule reads on no more, and return the iterate that it picks, sample by sample."""
         assert isinstance(rule, Rule)
         problem = self.weighted(problem)
-        noise, level = _levels(rule, rule_problem)
-        watching = _Watching(self.solver(network, problem, tolerance), level)
+        watching = _Watching(self.solver(network, problem, tolerance), rule.ends(rule_problem))
         begun = watching.init(problem, start)
         journal = _Journal(on_try, checkpoint, start.device)
         found = solve(
             watching,
             problem,
             journal.interrupted(begun) or begun,
-            stop=lambda watched: (watched.number > 0) & (watched.state.residual <= watched.level),
+            stop=lambda watched: (watched.number > 0) & watched.ended,
             max_steps=self.max_iterations if max_steps is None else max_steps,
             on_step=journal.record,
             on_loop=journal.keep,
         )
         columns = {name: journal.column(name, getattr(begun.state, name)) for name in _READ}
         penalty = torch.stack([problem.regulariser(x) for x in columns["x"]])
-        trace = Trace(columns["alpha"], columns["residual"], columns["x"], penalty, columns["subgradient"], amplification=1.0)
-        pick = rule.pick(trace, noise)
+        trace = Trace(
+            columns["alpha"],
+            columns["residual"],
+            columns["x"],
+            penalty,
+            columns["subgradient"],
+            amplification=1.0,
+            numbers=rule_problem.numbers,
+        )
+        pick = rule.pick_of(trace, rule_problem)
         chosen = {name: at_index(column, pick.index) for name, column in columns.items()}
         return MethodResult(
             x=chosen["x"],
@@ -122,15 +129,6 @@ class IterativeMethod(ABC):
         )
 
 
-def _levels(rule: Rule, problem: RuleProblem) -> tuple[Tensor | None, Tensor]:
-    """The noise level as the rule is told it, not below what serves exact data, and the residual below which it reads nothing."""
-    floor = FLOOR * problem.data_norm
-    if problem.noise_level is None:
-        return None, floor
-    noise = torch.maximum(problem.noise_level, floor)
-    return noise, rule.reads_to * noise
-
-
 def _verdicts(verdicts: tuple[Status, ...], codes: list[int], problem: RuleProblem) -> tuple[Status, ...]:
     ended = (STALLED, DIVERGED, INFINITE_START)
     joint = [
@@ -143,11 +141,16 @@ def _verdicts(verdicts: tuple[Status, ...], codes: list[int], problem: RuleProbl
 
 @dataclass(frozen=True)
 class _Watched(Generic[S]):
-    """A state, the residual at which no rule reads on, and the number of steps so far."""
+    """A state, the residuals and weights at which the rule reads on no more, ``Rule.ends``, and the number of steps so far."""
 
     state: S
-    level: Tensor
+    ends: Tensor
     number: Tensor
+
+    @property
+    def ended(self) -> Tensor:
+        low = torch.stack([self.state.residual, self.state.alpha], dim=1)[:, None] <= self.ends
+        return low.any(2).all(1)
 
     @property
     def x(self) -> Tensor:
@@ -169,10 +172,10 @@ class _Watched(Generic[S]):
 @dataclass(frozen=True)
 class _Watching(Generic[S]):
     solver: IterativeSolver[S]
-    level: Tensor
+    ends: Tensor
 
     def init(self, problem: InverseProblem, x: Tensor) -> _Watched[S]:
-        return _Watched(self.solver.init(problem, x), self.level, torch.zeros_like(self.level))
+        return _Watched(self.solver.init(problem, x), self.ends, torch.zeros_like(problem.alpha))
 
     def step(self, problem: InverseProblem, watched: _Watched[S]) -> _Watched[S]:
         return replace(watched, state=self.solver.step(problem, watched.state), number=watched.number + 1)

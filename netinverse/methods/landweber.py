@@ -38,6 +38,8 @@ class Landweber(IterativeMethod):
 class _Projected:
     """J = 1/2||x - x_0||^2 over C: its mirror is the projection of x_0 + p, and x - x_0 the shortest subgradient there."""
 
+    weight: float = 1.0
+
     def __call__(self, problem: InverseProblem, centre: Tensor, p: Tensor, warm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = problem.feasible(centre + p)
         return x, x - centre, warm

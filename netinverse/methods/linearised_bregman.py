@@ -23,7 +23,8 @@ class LinearisedBregman(IterativeMethod):
     """p_{k+1} = p_k - t grad f(x_k), x_{k+1} = argmin over C of mu R(x) + 1/2||x - x_0||^2 - <p_{k+1}, x>: one gradient a step.
 
     f is the fidelity, x_0 the start, and t follows from the network. The larger ``mu``, the nearer the iterates are to those of
-    Bregman's iteration for R, and the more of them it takes. The rule picks the iterate. There is no certificate.
+    Bregman's iteration for R, and the more of them it takes. The rule picks the iterate, with alpha = mu over the
+    sum of the steps: x_k minimises f, its gradients averaged, + alpha (R + 1/(2 mu) ||x - x_0||^2). There is no certificate.
 
     Yin, Osher, Goldfarb & Darbon, SIAM J. Imaging Sci. 1, 2008. Raises ValueError for mu that is not positive.
     """
@@ -43,14 +44,14 @@ class LinearisedBregman(IterativeMethod):
 class _Regularised:
     """J = mu R + 1/2||x - x_0||^2 over C: its mirror is the proximal map of mu R at x_0 + p."""
 
-    mu: float
+    weight: float
     tolerance: float
 
     def __call__(self, problem: InverseProblem, centre: Tensor, p: Tensor, warm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        steps = torch.full_like(problem.alpha, self.mu)
+        steps = torch.full_like(problem.alpha, self.weight)
         found = problem.regulariser.prox(centre + p, steps, problem.constraint, self.tolerance, warm)
         return found.x, p, found.dual
 
     def subgradient(self, problem: InverseProblem, centre: Tensor, p: Tensor, x: Tensor) -> Tensor:
         """p in dR(x), up to the normal cone of C."""
-        return (centre + p - x) / per_sample(self.mu, x)
+        return (centre + p - x) / per_sample(self.weight, x)

@@ -21,7 +21,13 @@ SHORTEST = 2.0**-30
 
 
 class Mirror(Protocol):
-    """The gradient of J^*, J strongly convex with constant 1: p -> argmax over C of <p, x> - J(x)."""
+    """The gradient of J^*, J strongly convex with constant 1: p -> argmax over C of <p, x> - J(x).
+
+    ``weight``: of the regulariser in J.
+    """
+
+    @property
+    def weight(self) -> float: ...
 
     def __call__(self, problem: InverseProblem, centre: Tensor, p: Tensor, warm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x, the p in dJ(x) to go on from, and what warm-starts the next call."""
@@ -53,7 +59,7 @@ class MirrorState:
 
 @dataclass(frozen=True)
 class MirrorDescent:
-    """p_{k+1} = p_k - t grad f(x_k), x_{k+1} = mirror(p_{k+1}), f the fidelity G(z(.)); alpha_k = 1 / (sum of the steps).
+    """p_{k+1} = p_k - t grad f(x_k), x_{k+1} = mirror(p_{k+1}), f the fidelity G(z(.)); alpha_k = weight / (sum of the steps).
 
     t = 1/(L ||z'||^2), L the curvature of G (1 but for Kullback-Leibler), with which f falls and the Bregman distance of J to
     every minimiser too, where z is affine. Elsewhere t is halved until f does not rise, and grows again. The objective is f;
@@ -95,7 +101,7 @@ class MirrorDescent:
             residual=problem.residual(x),
             optimality=state.optimality,
             stalled=rises | (state.gradient == 0).flatten(1).all(1),
-            alpha=1 / (1 / state.alpha + step),
+            alpha=1 / (1 / state.alpha + step / self.mirror.weight),
             subgradient=self.mirror.subgradient(problem, state.centre, p, x),
             p=p,
             gradient=derivative.adjoint(problem.term.gradient(value)),

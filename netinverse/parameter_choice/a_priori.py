@@ -41,26 +41,28 @@ class APriori(Rule):
     def needs_noise_level(self) -> bool:
         return True
 
-    @property
-    def reads_to(self) -> float:
-        return 0.0
+    def noise(self, problem: RuleProblem) -> Tensor | None:
+        """As given; FLOOR times the norm of the data where they are exact."""
+        given = problem.noise_level if problem.given_noise_level is None else problem.given_noise_level
+        return None if given is None else torch.where(given == 0, FLOOR * problem.data_norm, given)
+
+    def ends(self, problem: RuleProblem) -> Tensor:
+        return self._fixed(self.noise(problem), problem.numbers).ends(problem)
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
-        given = problem.noise_level if problem.given_noise_level is None else problem.given_noise_level
-        assert given is not None
-        least = torch.where(given == 0, FLOOR * problem.data_norm, given)
-        return Fixed(self._alpha(least)).choose(problem, solve_at)
+        return self._fixed(self.noise(problem), problem.numbers).choose(problem, solve_at)
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         """The first step with a weight of at most constant * delta^power."""
-        if noise_level is None:
-            raise ValueError("APriori: there is no noise_level, which alpha is a function of. Pass it, or use Fixed(alpha).")
-        return Fixed(self._alpha(noise_level)).pick(trace)
+        return self._fixed(noise_level, trace.numbers).pick(trace)
 
-    def _alpha(self, delta: Tensor) -> Tensor:
+    def _fixed(self, delta: Tensor | None, numbers: Tensor | None) -> Fixed:
+        if delta is None:
+            raise ValueError("APriori: there is no noise_level, which alpha is a function of. Pass it, or use Fixed(alpha).")
         if bool((delta == 0).any()):
             raise ValueError(
-                f"APriori: the noise level is 0 and so is the norm of the data in {first_samples(delta == 0)}, which makes alpha "
+                f"APriori: the noise level is 0 and so is the norm of the data in "
+                f"{first_samples(delta == 0, numbers=numbers)}, which makes alpha "
                 f"0, but a regularised problem has a positive weight. Use rule=ni.DiscrepancyPrinciple() or ni.Fixed(alpha)."
             )
-        return self.constant * delta**self.power
+        return Fixed(self.constant * delta**self.power)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -26,9 +27,20 @@ class Rule(ABC):
     def needs_noise_level(self) -> bool: ...
 
     @property
+    def floor(self) -> float:
+        """The least noise level that the rule reads, as a share of the norm of the data."""
+        return 0.0
+
+    def noise(self, problem: RuleProblem) -> Tensor | None:
+        """The noise level as the rule reads it, (batch,): that left in the data, not below the floor."""
+        level = problem.noise_level
+        return None if level is None else torch.maximum(level, self.floor * problem.data_norm)
+
     @abstractmethod
-    def reads_to(self) -> float:
-        """The residual, as a share of the noise level, below which the iterates of a method that stops say nothing more to it."""
+    def ends(self, problem: RuleProblem) -> Tensor:
+        """Pairs of a residual and a weight, (batch, pairs, 2): a method that stops has no more to say to the rule at an iterate
+        that is at or below one or the other in every pair.
+        """
         ...
 
     @abstractmethod
@@ -36,6 +48,10 @@ class Rule(ABC):
 
     @abstractmethod
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick: ...
+
+    def pick_of(self, trace: Trace, problem: RuleProblem) -> Pick:
+        """``pick`` with the noise level of the problem."""
+        return self.pick(trace, self.noise(problem))
 
     def select(self, index: Tensor, batch: int) -> Rule:
         """The rule for the samples ``index`` of ``batch``; another one only where a rule holds something for each sample."""
@@ -66,9 +82,8 @@ class FirstMet(Rule):
     def needs_noise_level(self) -> bool:
         return self.first.needs_noise_level and self.second.needs_noise_level
 
-    @property
-    def reads_to(self) -> float:
-        return min(self.first.reads_to, self.second.reads_to)
+    def ends(self, problem: RuleProblem) -> Tensor:
+        return torch.cat([rule.ends(problem) for rule in self._asked(problem.noise_level)], dim=1)
 
     def select(self, index: Tensor, batch: int) -> Rule:
         return FirstMet(self.first.select(index, batch), self.second.select(index, batch))
@@ -77,25 +92,55 @@ class FirstMet(Rule):
         return f"{self.first} | {self.second}"
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
-        if problem.noise_level is None and (self.first.needs_noise_level or self.second.needs_noise_level):
-            return (self.second if self.first.needs_noise_level else self.first).choose(problem, solve_at)
-        choice = self.first.choose(problem, solve_at)
-        rest = [i for i, verdict in enumerate(choice.verdict) if verdict is not Status.CONVERGED]
-        if not rest:
+        first, *others = self._asked(problem.noise_level)
+        choice = first.choose(problem, solve_at)
+        rest = _unmet(choice.verdict, choice.alpha.device)
+        if not others or not len(rest):
             return choice
-        index = torch.tensor(rest, device=choice.alpha.device)
-        other = self.second.choose(problem.select(index), _Some(solve_at, index))
-        verdicts = list(choice.verdict)
-        for i, verdict in zip(rest, other.verdict, strict=True):
-            verdicts[i] = verdict
-        return ParameterChoice(choice.alpha.index_copy(0, index, other.alpha), tuple(verdicts))
+        second = self.second.select(rest, len(problem.start))
+        other = second.choose(problem.select(rest), _Some(solve_at, rest))
+        verdict = _replaced(choice.verdict, rest, other.verdict)
+        return ParameterChoice(choice.alpha.index_copy(0, rest, other.alpha), verdict)
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
-        if noise_level is None and (self.first.needs_noise_level or self.second.needs_noise_level):
-            return (self.second if self.first.needs_noise_level else self.first).pick(trace)
-        first, second = self.first.pick(trace, noise_level), self.second.pick(trace, noise_level)
-        verdict = tuple(a if a is Status.CONVERGED else b for a, b in zip(first.verdict, second.verdict, strict=True))
-        return Pick(torch.where(first.met, first.index, second.index), verdict)
+        def asked(rule: Rule, index: Tensor | None) -> Pick:
+            if index is None:
+                return rule.pick(trace, noise_level)
+            return rule.pick(trace.select(index), None if noise_level is None else noise_level[index])
+
+        return self._pick(noise_level, asked)
+
+    def pick_of(self, trace: Trace, problem: RuleProblem) -> Pick:
+        def asked(rule: Rule, index: Tensor | None) -> Pick:
+            return rule.pick_of(trace, problem) if index is None else rule.pick_of(trace.select(index), problem.select(index))
+
+        return self._pick(problem.noise_level, asked)
+
+    def _pick(self, noise_level: Tensor | None, asked: Callable[[Rule, Tensor | None], Pick]) -> Pick:
+        """``asked`` says what a rule picks for some samples, None for all."""
+        first, *others = self._asked(noise_level)
+        pick = asked(first, None)
+        rest = _unmet(pick.verdict, pick.index.device)
+        if not others or not len(rest):
+            return pick
+        other = asked(self.second.select(rest, len(pick.index)), rest)
+        return Pick(pick.index.index_copy(0, rest, other.index), _replaced(pick.verdict, rest, other.verdict))
+
+    def _asked(self, noise_level: Tensor | None) -> tuple[Rule, ...]:
+        """Both, or the one that needs no noise level where there is none."""
+        if noise_level is None and self.first.needs_noise_level:
+            return (self.second,)
+        return (self.first,) if noise_level is None and self.second.needs_noise_level else (self.first, self.second)
+
+
+def _unmet(verdict: tuple[Status, ...], device: torch.device) -> Tensor:
+    """The samples that a rule is not met for."""
+    return torch.tensor([i for i, each in enumerate(verdict) if each is not Status.CONVERGED], dtype=torch.long, device=device)
+
+
+def _replaced(verdict: tuple[Status, ...], index: Tensor, others: tuple[Status, ...]) -> tuple[Status, ...]:
+    found = dict(zip(index.tolist(), others, strict=True))
+    return tuple(found.get(i, each) for i, each in enumerate(verdict))
 
 
 @dataclass(frozen=True)
@@ -109,9 +154,8 @@ class Heavier(Rule):
     def needs_noise_level(self) -> bool:
         return self.first.needs_noise_level or self.second.needs_noise_level
 
-    @property
-    def reads_to(self) -> float:
-        return min(self.first.reads_to, self.second.reads_to)
+    def ends(self, problem: RuleProblem) -> Tensor:
+        return torch.cat([self.first.ends(problem), self.second.ends(problem)], dim=1)
 
     def select(self, index: Tensor, batch: int) -> Rule:
         return Heavier(self.first.select(index, batch), self.second.select(index, batch))
@@ -130,8 +174,14 @@ class Heavier(Rule):
         return ParameterChoice(torch.maximum(first.alpha, second.alpha), _both(first.verdict, second.verdict))
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
-        first, second = self.first.pick(trace, noise_level), self.second.pick(trace, noise_level)
-        return Pick(torch.minimum(first.index, second.index), _both(first.verdict, second.verdict))
+        return _earlier(self.first.pick(trace, noise_level), self.second.pick(trace, noise_level))
+
+    def pick_of(self, trace: Trace, problem: RuleProblem) -> Pick:
+        return _earlier(self.first.pick_of(trace, problem), self.second.pick_of(trace, problem))
+
+
+def _earlier(first: Pick, second: Pick) -> Pick:
+    return Pick(torch.minimum(first.index, second.index), _both(first.verdict, second.verdict))
 
 
 def _a_rule(other: Rule) -> Rule:

@@ -62,6 +62,12 @@ def required(who: str, noise_level: Tensor | None) -> Tensor:
     return noise_level
 
 
+def met_at(tau: float, noise: Tensor | None, problem: RuleProblem) -> Tensor:
+    """``Rule.ends`` of a rule that is met at the first residual of at most tau * noise."""
+    residual = torch.zeros_like(problem.start) if noise is None else tau * noise
+    return torch.stack([residual, torch.zeros_like(residual)], dim=1)[:, None]
+
+
 @dataclass(frozen=True)
 class DiscrepancyPrinciple(Rule):
     """alpha with ||F(x_alpha) - y^delta|| <= tau * delta, each sample for itself.
@@ -117,9 +123,8 @@ class DiscrepancyPrinciple(Rule):
     def needs_noise_level(self) -> bool:
         return True
 
-    @property
-    def reads_to(self) -> float:
-        return self.tau
+    def ends(self, problem: RuleProblem) -> Tensor:
+        return met_at(self.tau, self.noise(problem), problem)
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         """The first step with a residual of at most tau * delta; STEP_LIMIT where the trace ends before."""

@@ -38,9 +38,9 @@ class Fixed(Rule):
     def needs_noise_level(self) -> bool:
         return False
 
-    @property
-    def reads_to(self) -> float:
-        return 0.0
+    def ends(self, problem: RuleProblem) -> Tensor:
+        alpha = per_sample_values("Fixed", "alpha", self.alpha, problem.start, positive=True)
+        return torch.stack([torch.zeros_like(alpha), alpha], dim=1)[:, None]
 
     def select(self, index: Tensor, batch: int) -> Fixed:
         if not isinstance(self.alpha, Tensor):

@@ -37,13 +37,17 @@ class PathRule(Rule):
         require_object(type(self).__name__, "walk", self.walk, ("__call__",), "Write walk=ni.Walk(max_tries=60), for example.")
 
     @property
-    def reads_to(self) -> float:
-        return self.walk.noise_share
+    def floor(self) -> float:
+        return self.walk.floor
+
+    def ends(self, problem: RuleProblem) -> Tensor:
+        """Where the walk over the weights ends."""
+        least = self.walk.least_residual(problem)
+        return torch.stack([least, torch.zeros_like(least)], dim=1)[:, None]
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         trace = self.walk(problem, solve_at, accurate=self.accurate)
-        noise = problem.noise_level
-        pick = self.pick(trace, None if noise is None else torch.maximum(noise, self.walk.floor * problem.data_norm))
+        pick = self.pick_of(trace, problem)
         alpha = at_index(trace.alpha, pick.index)
         everyone = torch.arange(len(alpha), device=alpha.device)
         solve_at(alpha, everyone, final=True, start=at_index(trace.need(str(self), "x"), pick.index))
@@ -83,5 +87,7 @@ class HeuristicRule(PathRule):
         pick = lowest_minimum(self.functional(trace), RISE)
         missing = ~pick.met
         if missing.any():
-            warnings.warn(f"{self}: {first_samples(missing)}: {Status.NO_MINIMUM}.", RuleWarning, stacklevel=2)
+            warnings.warn(
+                f"{self}: {first_samples(missing, numbers=trace.numbers)}: {Status.NO_MINIMUM}.", RuleWarning, stacklevel=2
+            )
         return pick

@@ -23,7 +23,8 @@ class RuleProblem:
     """What a rule may know: the noise left in the data, the norm of the data, and a weight to start from, all ``(batch,)``.
 
     ``given_noise_level`` is the noise before the data were projected; None where nothing was projected. ``convex`` says that a
-    solution depends on its weight alone, not on the way there.
+    solution depends on its weight alone, not on the way there. ``numbers``: of the samples in the caller's batch, for messages;
+    None counts from zero.
     """
 
     noise_level: Tensor | None
@@ -31,6 +32,7 @@ class RuleProblem:
     start: Tensor
     given_noise_level: Tensor | None = None
     convex: bool = False
+    numbers: Tensor | None = None
 
     @property
     def hopeless(self) -> Tensor:
@@ -42,7 +44,8 @@ class RuleProblem:
     def select(self, index: Tensor) -> RuleProblem:
         """The problem of the samples ``index``."""
         level, given = (None if t is None else t[index] for t in (self.noise_level, self.given_noise_level))
-        return RuleProblem(level, self.data_norm[index], self.start[index], given, self.convex)
+        numbers = index if self.numbers is None else self.numbers[index]
+        return RuleProblem(level, self.data_norm[index], self.start[index], given, self.convex, numbers)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from netinverse.parameter_choice.discrepancy import require_tau, required
+from netinverse.parameter_choice.discrepancy import met_at, require_tau, required
 from netinverse.parameter_choice.path_rule import PathRule
+from netinverse.parameter_choice.rule import RuleProblem
 from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.parameter_choice.walk import Walk
 from netinverse.solvers.status import Status
@@ -40,9 +41,8 @@ class SequentialDiscrepancy(PathRule):
     def needs_noise_level(self) -> bool:
         return True
 
-    @property
-    def reads_to(self) -> float:
-        return self.tau
+    def ends(self, problem: RuleProblem) -> Tensor:
+        return met_at(self.tau, self.noise(problem), problem)
 
     def pick(self, trace: Trace, noise_level: Tensor | None = None) -> Pick:
         found = first_step(trace, trace.residual <= self.tau * required("SequentialDiscrepancy", noise_level))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -21,6 +21,7 @@ class Trace:
     marks a step that the sample did not take; those come last.
 
     amplification: c in ||noise in x_i|| <= c delta / sqrt(alpha_i). 1/2 for Tikhonov's regularisation of a linear problem.
+    numbers: of the samples in the caller's batch, for messages; None counts from zero.
     """
 
     alpha: Tensor
@@ -29,6 +30,7 @@ class Trace:
     penalty: Tensor | None = None
     subgradient: Tensor | None = None
     amplification: float = 0.5
+    numbers: Tensor | None = None
 
     def __post_init__(self) -> None:
         taken = self.taken
@@ -53,6 +55,20 @@ class Trace:
     def taken(self) -> Tensor:
         """Which steps a sample took, (steps, batch)."""
         return ~self.residual.isnan()
+
+    def select(self, index: Tensor) -> Trace:
+        """The trace of the samples ``index``."""
+        x, penalty, subgradient = (None if t is None else t[:, index] for t in (self.x, self.penalty, self.subgradient))
+        numbers = index if self.numbers is None else self.numbers[index]
+        return replace(
+            self,
+            alpha=self.alpha[:, index],
+            residual=self.residual[:, index],
+            x=x,
+            penalty=penalty,
+            subgradient=subgradient,
+            numbers=numbers,
+        )
 
     def need(self, who: str, name: str) -> Tensor:
         """The field of that name, or an error that says that the rule reads it."""

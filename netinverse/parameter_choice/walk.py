@@ -53,9 +53,7 @@ class Walk:
         """The solutions, with the solver's full accuracy where ``accurate``, otherwise with what a search needs."""
         alpha = self._top(problem, solve_at)
         everyone = torch.arange(len(alpha), device=alpha.device)
-        least = self.floor * problem.data_norm
-        if problem.noise_level is not None:
-            least = torch.maximum(least, self.noise_share * problem.noise_level)
+        least = self.least_residual(problem)
         rows: list[tuple[Tensor, ...]] = []
         active, stood = everyone, torch.zeros_like(everyone)
         for number in range(self.max_tries):
@@ -73,7 +71,12 @@ class Walk:
             alpha = alpha * self.ratio
             active = active[(found > least[active]) & (stood[active] < SETTLING)]
         columns = [torch.stack(column) for column in zip(*rows, strict=True)]
-        return Trace(columns[0], columns[1], columns[2], columns[3], columns[4])
+        return Trace(columns[0], columns[1], columns[2], columns[3], columns[4], numbers=problem.numbers)
+
+    def least_residual(self, problem: RuleProblem) -> Tensor:
+        """The residual at which a sample ends, (batch,)."""
+        least = self.floor * problem.data_norm
+        return least if problem.noise_level is None else torch.maximum(least, self.noise_share * problem.noise_level)
 
     def _top(self, problem: RuleProblem, solve_at: SolveAt) -> Tensor:
         """The heaviest weight of each sample; the weight of the problem where the leaps end before it is found."""

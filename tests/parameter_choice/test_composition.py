@@ -103,3 +103,41 @@ def test_invert_takes_composed_rules() -> None:
         problem.layer(), problem.data, noise_level=problem.level, rule=ni.DiscrepancyPrinciple() & ni.Fixed(10.0), **arguments
     )
     assert heavier.alpha.tolist() == [10.0] * 2 and heavier.converged
+
+
+def test_the_second_rule_is_asked_for_the_unmet_alone_and_names_them_as_the_caller_does() -> None:
+    """Two ways to a pick, over weights and over iterations; sample 2 alone fails the first rule."""
+    layer = torch.nn.Linear(3, 3, bias=False).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(torch.tensor([1.0, 0.5, 1e-9], dtype=torch.float64)))
+    data = torch.tensor([[1.0, 0.5, 0.0], [2.0, 1.0, 0.0], [1.0, 0.5, 0.5]], dtype=torch.float64)
+    for method in (None, ni.Landweber(max_iterations=60)):
+        with pytest.warns(ni.RuleWarning, match="sample 2: ") as caught:
+            ni.invert(
+                layer,
+                data,
+                input_shape=3,
+                noise_level=0.05,
+                method=method,
+                regulariser=ni.Tikhonov(),
+                rule=ni.DiscrepancyPrinciple() | ni.QuasiOptimality(),
+            )
+        assert not any("sample 0" in str(each.message) or "samples" in str(each.message) for each in caught)
+
+
+def test_weights_of_each_sample_serve_as_the_second_rule() -> None:
+    layer = torch.nn.Linear(2, 2, bias=False).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(torch.tensor([1.0, 1e-9], dtype=torch.float64)))
+    data = torch.tensor([[1.0, 0.0], [2.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    weights = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    found = ni.invert(
+        layer,
+        data,
+        input_shape=2,
+        noise_level=0.05,
+        regulariser=ni.Tikhonov(),
+        rule=ni.DiscrepancyPrinciple() | ni.Fixed(weights),
+    )
+    torch.testing.assert_close(found.alpha[1:], weights[1:], rtol=1e-6, atol=0)
+    assert found.alpha[0] != weights[0]
