@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 import sys
@@ -245,3 +246,36 @@ def test_fingerprints_tell_values_apart_and_nothing_else() -> None:
         {"a": 1},
     ]
     assert len({fingerprint(kind) for kind in kinds}) == len(kinds)
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+
+def test_fingerprints_tell_functions_apart() -> None:
+    def closed(factor: float):
+        return lambda v: factor * v
+
+    def recursive(n: int) -> int:
+        return n and recursive(n - 1)
+
+    one = [lambda v: 0.9 * v, closed(0.9), functools.partial(torch.mul, other=0.9), Scaled(0.9).forward, Scaled(0.9), recursive]
+    same = [lambda v: 0.9 * v, closed(0.9), functools.partial(torch.mul, other=0.9), Scaled(0.9).forward, Scaled(0.9), recursive]
+    others = [lambda v: 0.1 * v, closed(0.1), functools.partial(torch.mul, other=0.1), Scaled(0.1).forward, Scaled(0.1)]
+    assert [fingerprint(each) for each in one] == [fingerprint(each) for each in same]
+    assert len({fingerprint(each) for each in [*one, *others, torch.sin, torch.cos]}) == len(one) + len(others) + 2
+
+
+def test_a_file_of_a_solve_with_another_denoiser_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    network, data = nn.Linear(4, 3).double(), torch.ones(2, 3, dtype=torch.float64)
+
+    def solve(factor: float) -> None:
+        prior = ni.DenoiserPrior(lambda v: factor * v)
+        ni.invert(network, data, input_shape=4, rule=ni.Fixed(0.1), regulariser=prior, checkpoint=tmp_path / "solve.npz")
+
+    solve(0.9)
+    with pytest.raises(ValueError, match="settings"):
+        solve(0.1)
