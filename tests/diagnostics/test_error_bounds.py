@@ -285,3 +285,18 @@ def test_bad_input() -> None:
         ni.error_bound(network, truth, data, 0.1, ni.Tikhonov(), ni.source_element(network, truth[:1], ni.Tikhonov()))
     with pytest.raises(ValueError, match=r"error_bound: x has shape \(2, 20\)"):
         ni.error_bound(network, truth, data, 0.1, ni.Tikhonov(), source, x=truth[:, 0])
+
+
+def test_a_source_element_that_holds_only_loosely_bounds_nothing() -> None:
+    """<K^T v - p, x - truth> is no part of the bound without x, and here all of the distance."""
+    network = perceptron(nn.ReLU(), 2, rows=8)
+    truth = torch.randn(5, 1, COLUMNS, generator=torch.Generator().manual_seed(3), dtype=F64)
+    data = network(truth).detach()
+    loose = ni.source_element(network, truth, ni.Tikhonov(), tolerance=0.999)
+    assert loose.holds.any()
+    found = ni.error_bound(network, truth, data, 1e-4, ni.Tikhonov(), loose)
+    assert torch.isinf(found.value).all()
+    x = ni.invert(network, data, input_shape=(1, COLUMNS), rule=ni.Fixed(1e-4), regulariser=ni.Tikhonov(), tolerance=1e-9).x
+    given = ni.error_bound(network, truth, data, 1e-4, ni.Tikhonov(), loose, x=x)
+    distance = 0.5 * (x - truth).flatten(1).square().sum(1)
+    assert given.kind == "a posteriori" and (distance <= given.value * (1 + 1e-6)).all()
