@@ -43,7 +43,7 @@ class Plan:
     """Everything in float64, per sample. noise: (levels, samples), absolute. ``source`` is None where no bound is to be had.
 
     A cell is one rule on up to ``batch_size`` rows; how rows are cut into cells changes results by rounding alone. Where the
-    noise is zero every seed has the same data, and the first stands for all.
+    noise is zero or the worst there is, every seed has the same data, and the first stands for all.
     """
 
     network: LiftedNetwork
@@ -69,7 +69,7 @@ class Plan:
         rows = [
             Row(level, seed, sample)
             for level, seed, sample in product(range(levels), self.seeds, range(samples))
-            if noisy[level][sample] or seed == self.seeds[0]
+            if (noisy[level][sample] and self.kind != "worst-case") or seed == self.seeds[0]
         ]
         chunks = [tuple(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)]
         return tuple((name, chunk) for name in self.rules for chunk in chunks)

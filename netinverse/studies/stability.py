@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -56,9 +57,8 @@ def stability_study(
     """Invert the outputs of ``truth`` at every noise level and seed, with every rule; measure each against the truth.
 
     Shapes: truth (samples, *input_shape). noise_levels: ||y^delta - y||_2, rising, the same for all samples; with ``relative``
-    shares of ||y||. seeds: how many draws of noise, or which; at noise level 0 there is nothing to draw, and each sample has one
-    row. kind: of noise, as in ``add_noise``; "worst-case" is one direction, so that more than one seed repeats it. rule: one,
-    several, or several by name.
+    shares of ||y||. seeds: how many draws of noise, or which; at noise level 0, and for the worst noise, there is nothing
+    to draw, and each sample has one row. kind: of noise, as in ``add_noise``. rule: one, several, or several by name.
 
     Everything is float64. Where the source condition makes sense (``source_element``), each row has a bound beside its
     measurement. folder: finished cells are kept there, and an interrupted study goes on; a folder of another configuration is
@@ -257,13 +257,18 @@ def _settings(who: str, plan: Plan) -> dict[str, object]:
         "mean_noise": plan.noise.mean(1).tolist() if plan.noise.shape[1] else [],
         "kind": plan.kind,
         "seeds": list(plan.seeds),
-        "rules": {name: repr(rule) for name, rule in plan.rules.items()},
-        "regulariser": repr(plan.regulariser),
-        "constraint": "none" if plan.constraint is None else repr(plan.constraint),
-        "method": repr(Variational() if plan.method is None else plan.method),
-        "fidelity": "default" if plan.fidelity is None else repr(plan.fidelity),
+        "rules": {name: _described(rule) for name, rule in plan.rules.items()},
+        "regulariser": _described(plan.regulariser),
+        "constraint": "none" if plan.constraint is None else _described(plan.constraint),
+        "method": _described(Variational() if plan.method is None else plan.method),
+        "fidelity": "default" if plan.fidelity is None else _described(plan.fidelity),
         "objects": fingerprint(tuple(plan.rules.values()), plan.regulariser, plan.constraint, plan.method, plan.fidelity),
         "tolerance": plan.tolerance,
         "max_steps": plan.max_steps,
         "batch_size": plan.batch_size,
     }
+
+
+def _described(value: object) -> str:
+    """As it is written, without the addresses of functions, which another process has elsewhere."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -517,3 +517,9 @@ def test_what_is_no_data_set_is_one_clear_error(
     with pytest.raises(error, match=message):
         ni.invert_data_set(layer(), given.pop("data"), tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_worst_noise_has_one_row_whatever_the_seeds() -> None:
+    """It is one direction: repeated, it would narrow the intervals and count each bound many times."""
+    once, often = (small(kind="worst-case", seeds=n, noise_levels=[0.001, 0.01], rule=ni.Fixed(1e-4)).table for n in (1, 4))
+    assert len(often) == len(once) and (often["error"].to_numpy() == once["error"].to_numpy()).all()
