@@ -139,8 +139,10 @@ def per_sample_values(who: str, name: str, values: Any, like: Tensor, *, positiv
         given = torch.zeros((), dtype=torch.bool)
     if given.is_complex() or given.dtype == torch.bool:
         shown = f"a tensor of dtype {given.dtype}" if isinstance(values, Tensor) else repr(values)
+        hint = " Pass its .level." if hasattr(values, "level") else ""
         raise TypeError(
             f"{who}: {name} is {shown}, but must be a real number, or a tensor of {batch} real numbers, one for each sample."
+            f"{hint}"
         )
     found = given.to(dtype=like.dtype, device=like.device)
     if found.ndim > 1 or (found.ndim == 1 and found.shape[0] != batch):

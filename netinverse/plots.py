@@ -30,6 +30,7 @@ def reconstruction_grid(columns: Mapping[str, Tensor], truth: Tensor | None = No
     """One row a sample, one column for each entry of ``columns``; the PSNR against ``truth`` under each picture but the truth's.
 
     Shapes: every entry (batch, channels, height, width), or (batch, ...) drawn as a curve. Grey scale: that of the first column.
+    The PSNR is for entries from [0, 1] where those of the truth are, and otherwise from the interval that they fill.
     """
     require_object("reconstruction_grid", "columns", columns, ("items", "values"), "Pass {'reconstruction': result.x}.")
     columns = {name: require_floating("reconstruction_grid", name, x) for name, x in columns.items()}
@@ -43,7 +44,7 @@ def reconstruction_grid(columns: Mapping[str, Tensor], truth: Tensor | None = No
     axes = figure.subplots(rows, len(columns), squeeze=False)
     for j, (name, x) in enumerate(columns.items()):
         shown = x[:rows].detach().cpu()
-        values = None if truth is None or x is truth else psnr(shown, truth[:rows].detach().cpu())
+        values = None if truth is None or x is truth else psnr(shown, truth[:rows].detach().cpu(), _width(truth))
         for i in range(rows):
             first = next(iter(columns.values()))[i]
             _draw(axes[i, j], shown[i], float(first.min()), float(first.max()))
@@ -52,6 +53,11 @@ def reconstruction_grid(columns: Mapping[str, Tensor], truth: Tensor | None = No
             if values is not None:
                 axes[i, j].set_xlabel(f"{values[i].item():.1f} dB", fontsize=8)
     return figure
+
+
+def _width(truth: Tensor) -> float:
+    low, high = float(truth.min()), float(truth.max())
+    return 1.0 if low == high or (low >= 0 and high <= 1) else high - low
 
 
 def rule_trace(result: Reconstruction) -> Figure:

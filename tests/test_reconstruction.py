@@ -99,3 +99,11 @@ def test_psnr() -> None:
 def test_certificate_kinds() -> None:
     with pytest.raises(ValueError, match="kind is 'sure', which is not one of 'duality gap'"):
         Certificate("sure", torch.zeros(1), "")
+
+
+def test_the_psnr_of_a_picture_is_for_the_interval_of_the_truth() -> None:
+    """An error of 1 % of the interval is 40 dB: of [0, 1], where the truth keeps to it, and of what it fills elsewhere."""
+    for width in (1.0, 255.0):
+        truth = width * torch.linspace(0, 1, 16, dtype=torch.float64).reshape(1, 1, 4, 4)
+        drawn = reconstruction_grid({"x": truth + 0.01 * width}, truth=truth)
+        assert drawn.axes[0].get_xlabel() == "40.0 dB"

@@ -26,7 +26,9 @@ class BregmanIteration(IterativeMethod):
 
     alpha: heavy, one number for all; by default the weight that a variational search begins at, sample by sample. The iterates go
     from over-regularised to the data, and the rule picks one: the discrepancy principle the first with a residual of at most
-    tau * noise level. Where the problem is convex, D_R^{p_k}(truth, x_k) falls until then. In the result ``alpha`` is alpha/k.
+    tau * noise level. Where the problem is convex, D_R^{p_k}(truth, x_k) falls as long as the
+    fidelity of x_{k+1} is at least that of the truth: for the squared one until the residual is below the noise, for the Bregman
+    one perhaps not quite so long, since noise in inactive units counts more. In the result ``alpha`` is alpha/k.
 
     formulation: what is minimised in each step, as in ``Variational``. "lifted" is over the input and the activations, with D_R
     of the input; behind several layers the residual, that of the network itself, falls more slowly then.

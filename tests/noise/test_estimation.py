@@ -132,3 +132,9 @@ def test_messages() -> None:
         ni.estimate_noise_level([data], method="range", network=relu())
     with pytest.raises(ValueError, match="data contains 1 NaN"):
         ni.estimate_noise_level([data, data.clone().index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(torch.nan))])
+
+
+def test_an_estimate_in_place_of_its_level_is_said() -> None:
+    estimate = ni.estimate_noise_level([torch.zeros(2, 3), torch.ones(2, 3)])
+    with pytest.raises(TypeError, match=r"noise_level is .*Pass its \.level"):
+        ni.invert(torch.nn.Linear(5, 3), torch.zeros(2, 3), input_shape=5, noise_level=estimate)
