@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import experiments
 import netinverse as ni
 from netinverse import cli
 
@@ -54,7 +55,7 @@ def run(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     return lambda line: cli.main(line.split())
 
 
-@pytest.mark.parametrize("command", ["stability --noise-levels 0.02,0.05,0.1", "rates --noise-levels 0.001,0.01,0.1"])
+@pytest.mark.parametrize("command", ["stability --noise-levels 0.05,0.1", "rates --noise-levels 0.01,0.1"])
 def test_a_study_writes_its_table_picture_and_page(
     command: str, run: Callable[[str], int], files: Path, capsys: Captured
 ) -> None:
@@ -63,11 +64,14 @@ def test_a_study_writes_its_table_picture_and_page(
     line = f"study {command} model.pt2 truth.npy -o {out} --rule discrepancy --rule a-priori --tolerance 1e-2 --no-progress"
     assert run(line) == 0
     study = ni.Study.load(files / out / "study.parquet")
-    assert study.rules == ("discrepancy", "a-priori") and len(study.table) == 2 * 3 * 2
+    assert study.rules == ("discrepancy", "a-priori") and len(study.table) == 2 * 2 * 2
     assert {"report.html", "study.png", "study.parquet", "cells"} == {path.name for path in (files / out).iterdir()}
     said = capsys.readouterr().out
     assert "report.html" in said and "discrepancy: error ~ noise^" in said
-    assert run(line) == 0 and run(f"{line} --seeds 2") == 2
+    assert run(f"{line} --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 8 and set(found["rates"]) == {"discrepancy", "a-priori"} and len(found["files"]) == 3
+    assert run(f"{line} --seeds 2") == 2
     assert "another configuration" in capsys.readouterr().err
     assert run(f"study stability model.pt2 truth.npy -o {out}2 --noise-levels a,b") == 2
     assert "--noise-levels is 'a,b'" in capsys.readouterr().err
@@ -75,7 +79,7 @@ def test_a_study_writes_its_table_picture_and_page(
 
 def test_invert_goes_on_from_its_checkpoint(run: Callable[[str], int], files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netinverse.checkpoints.EVERY", 0.0)
-    line = "invert model.pt2 data.npy -o out/kept.npz --noise-level 0.05 --checkpoint work.npz --no-progress"
+    line = "invert model.pt2 data.npy -o out/kept.npz --noise-level 0.05 --tolerance 1e-2 --checkpoint work.npz --no-progress"
     assert run(line) == 0 and (files / "work.npz").exists()
     first = ni.Reconstruction.load(files / "out" / "kept.npz")
     assert run(line) == 0
@@ -84,18 +88,18 @@ def test_invert_goes_on_from_its_checkpoint(run: Callable[[str], int], files: Pa
 
 
 def test_invert_writes_the_reconstruction_that_python_computes(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
-    assert run("invert model.pt2 data.npy -o out/result.npz --noise-level 0.05 --regulariser tikhonov --no-progress") == 0
+    assert run("invert model.pt2 data.npy -o out/result.npz --noise-level 0.05 --tolerance 1e-2 --no-progress") == 0
     found = ni.Reconstruction.load(files / "out" / "result.npz")
     data = torch.from_numpy(np.load(files / "data.npy"))
-    expected = ni.invert(files / "model.pt2", data, noise_level=0.05, regulariser=ni.Tikhonov())
+    expected = ni.invert(files / "model.pt2", data, noise_level=0.05, tolerance=1e-2)
     torch.testing.assert_close(found.x, expected.x)
     assert found.x.shape == (3, 12)
     assert found.summary() in capsys.readouterr().out
 
 
 def test_one_noise_level_for_each_sample_is_read_from_a_file(run: Callable[[str], int], files: Path) -> None:
-    assert run("invert model.pt2 one.npz -o a.npz --noise-level levels.npy --no-progress") == 0
-    assert run("invert model.pt2 one.npz -o b.npz --noise-level 0.05 --no-progress") == 0
+    assert run("invert model.pt2 one.npz -o a.npz --noise-level levels.npy --tolerance 1e-2") == 0
+    assert run("invert model.pt2 one.npz -o b.npz --noise-level 0.05 --tolerance 1e-2") == 0
     torch.testing.assert_close(ni.Reconstruction.load(files / "a.npz").x, ni.Reconstruction.load(files / "b.npz").x)
 
 
@@ -181,6 +185,13 @@ BAD = {
     "invert model.pt2 data.npy -o o.npz --noise-level much": r"neither a number nor a file",
     "invert model.pt2 data.npy -o o.npz --rule fixed": r"--rule fixed needs --alpha",
     "invert model.pt2 data.npy -o o.npz --rule discrepancy --alpha 1": r"Drop one of the two",
+    "invert model.pt2 data.npy -o o.npz --rule lepskii": r"Lepskii needs a noise_level.*Pass noise_level=",
+    "invert model.pt2 data.npy -o o.npz --method newton": r"newton",
+    "invert model.pt2 data.npy -o o.npz --alpha 1 --max-steps 0": r"max_steps is 0",
+    "study stability model.pt2 data.npy -o o.npz --alpha 1 --rule lepskii": r"--alpha is the weight of --rule fixed.*drop",
+    "study stability model.pt2 data.npy -o o.npz": r"truth has shape \(3, 8\)",
+    "study rates model.pt2 nan.npy -o o.npz --kind pink": r"pink",
+    "study": r"(?i)missing command",
     "invert model.pt2 data.npy -o o.npz --alpha=-1": r"alpha is -1",
     "invert model.pt2 data.npy -o o.npz --alpha 1 --lower 1 --upper 0": r"(?i)box|lower",
     "invert model.pt2 data.npy -o o.npz --alpha 1 --input-shape 3x4": r"--input-shape is '3x4'",
@@ -209,15 +220,80 @@ def test_bad_input_ends_with_one_line(line: str, run: Callable[[str], int], file
     assert not (files / "o.npz").exists()
 
 
-@pytest.mark.parametrize("line", ["--help", "invert --help", "inspect --help", "experiment --help", "-h", "--version"])
-def test_help_is_everywhere(line: str, run: Callable[[str], int], capsys: Captured) -> None:
+PAGES = ["", "invert", "inspect", "study", "study stability", "study rates", "experiment"]
+
+
+@pytest.mark.parametrize("command", PAGES)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_a_page_of_help_for_every_command(command: str, option: str, run: Callable[[str], int], capsys: Captured) -> None:
+    assert run(f"{command} {option}") == 0
+    page = capsys.readouterr().out
+    assert page.startswith("Usage: netinverse") and "Options:" in page
+    assert "Exit codes:" in page if not command else "Examples:" in page or "Commands:" in page
+
+
+def examples() -> list[str]:
+    pages = [value for name, value in vars(cli.pages).items() if name.isupper()]
+    return [line.strip() for page in pages for line in page.splitlines() if line.startswith("  netinverse ")]
+
+
+@pytest.mark.parametrize("line", examples())
+def test_the_examples_of_the_help_can_be_typed(line: str, run: Callable[[str], int], capsys: Captured) -> None:
+    """Every option and value is known: what is missing are the files alone."""
+    typed = line.split("|")[0].removeprefix("netinverse ")
+    command = typed.split()[0]
+    if command == "experiment":
+        assert typed.split()[1] in experiments.names()
+        return
+    assert run(typed) == 2
+    assert re.search(r"MODEL \w+\.pt2 is not a file", capsys.readouterr().err)
+
+
+def test_the_version(run: Callable[[str], int], capsys: Captured) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == ni.__version__
+
+
+def test_json_of_an_inversion_is_the_result(run: Callable[[str], int], files: Path, capsys: Captured) -> None:
+    assert run("invert model.pt2 data.npy -o out/json.npz --alpha 0.1 --tolerance 1e-2 --regulariser tikhonov --json") == 0
+    found, result = json.loads(capsys.readouterr().out), ni.Reconstruction.load(files / "out" / "json.npz")
+    assert found["out"] == "out/json.npz" and found["converged"] is result.converged
+    assert [sample["alpha"] for sample in found["samples"]] == result.alpha.tolist()
+    assert [sample["status"] for sample in found["samples"]] == [status.name for status in result.status]
+    assert found["certificate"]["kind"] == result.certificate.kind
+
+
+def test_strict_says_by_its_exit_code_that_a_sample_did_not_converge(
+    run: Callable[[str], int], files: Path, capsys: Captured
+) -> None:
+    line = "invert model.pt2 data.npy -o out/strict.npz --alpha 1e-3 --tolerance 1e-14 --max-steps 1"
     assert run(line) == 0
-    assert capsys.readouterr().out.strip()
+    assert run(f"{line} --strict --json") == 3
+    printed = capsys.readouterr()
+    assert "not every sample converged; out/strict.npz holds the status of each" in printed.err
+    samples = json.loads(printed.out[printed.out.index("\n{") :])["samples"]
+    assert all(sample["status"] != "CONVERGED" and sample["remedy"] for sample in samples)
+
+
+@pytest.mark.parametrize("options", ["--method gauss-newton --fidelity squared", "--rule a-priori"])
+def test_methods_rules_and_fidelities_by_name(options: str, run: Callable[[str], int], files: Path) -> None:
+    line = f"invert model.pt2 data.npy -o out/named.npz --noise-level 0.05 --tolerance 1e-2 --regulariser tikhonov {options}"
+    assert run(line) == 0
+    rule = "APriori" if "a-priori" in options else "DiscrepancyPrinciple"
+    message = ni.Reconstruction.load(files / "out" / "named.npz").message
+    assert f"rule: {rule}" in message and ("SquaredFidelity" in message or "squared" not in options)
+
+
+def test_a_warning_is_one_line_too(run: Callable[[str], int], capsys: Captured) -> None:
+    line = "invert model.pt2 data.npy -o out/warned.npz --rule quasi-optimality --tolerance 1e-2 --regulariser tikhonov"
+    assert run(line) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("netinverse: warning: QuasiOptimality: alpha is chosen from the data alone")
 
 
 def test_the_program_itself_leaves_with_the_exit_code_and_no_traceback(files: Path) -> None:
     command = [sys.executable, "-m", "netinverse.cli", "inspect", str(files / "pickle.pt2")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -226,6 +302,6 @@ def test_the_program_itself_leaves_with_the_exit_code_and_no_traceback(files: Pa
 
 def test_an_experiment_away_from_the_checkout_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site" / "netinverse" / "cli.py"))
+    monkeypatch.setattr("netinverse.cli.experiment.places", lambda: (tmp_path,))
     assert cli.main(["experiment", "demo"]) == 2
     assert "Run this command in a checkout" in capsys.readouterr().err
