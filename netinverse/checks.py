@@ -23,7 +23,8 @@ def first_samples(mask: Tensor, most: int = 5, numbers: Tensor | None = None) ->
 def require_floating(who: str, name: str, x: object) -> Tensor:
     """``x`` as a real floating-point tensor, or a TypeError that says what to do.
 
-    A NumPy array stands for the tensor on the CPU with its numbers and its dtype, whatever its strides and byte order.
+    A NumPy array stands for the tensor on the CPU with its numbers and its dtype, whatever its strides and byte order. A tensor
+    made in inference mode, which no derivative could be taken with, is copied.
     """
     if isinstance(x, np.ndarray):
         x = _of_array(who, name, x)
@@ -36,7 +37,7 @@ def require_floating(who: str, name: str, x: object) -> Tensor:
             f"{who}: {name} has dtype {x.dtype}, but must be a real floating-point tensor, since proximal maps act on real "
             f"numbers. Use {name}.float() or {name}.double()."
         )
-    return x
+    return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
 
 def _of_array(who: str, name: str, array: np.ndarray[Any, Any]) -> Tensor:

@@ -17,6 +17,7 @@ from netinverse.chunks import chunks_of, run_in_chunks
 from netinverse.fidelities import Fidelity, default_fidelity
 from netinverse.fingerprint import fingerprint
 from netinverse.methods import Method, Variational
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network
 from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule
 from netinverse.priors import DenoiserPrior, SynthesisRegulariser
@@ -38,6 +39,7 @@ WITHOUT_NOISE_LEVEL = (
 Network = nn.Module | torch.export.ExportedProgram | str | PathLike[str]
 
 
+@in_usual_modes
 def invert(
     network: Network,
     data: Tensor,

@@ -21,6 +21,7 @@ PACKAGE = ROOT / "netinverse"
 HOUSE = [
     "version",
     "protocols",
+    "modes",
     "tensors",
     "footprint",
     "checks",

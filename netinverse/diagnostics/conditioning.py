@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netinverse.checks import per_sample_values, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork, NetworkOutput
 from netinverse.operators.bidiagonal import bidiagonalise
 from netinverse.protocols import LinearMap
@@ -42,6 +43,7 @@ class Conditioning:
     complete: bool
 
 
+@in_usual_modes
 def conditioning(network: Network, x: Tensor, k: int = 8, *, max_steps: int = 1024, seed: int = 0) -> Conditioning:
     """Singular values of the Jacobian at x and what follows from them, without a matrix.
 
@@ -57,6 +59,7 @@ def conditioning(network: Network, x: Tensor, k: int = 8, *, max_steps: int = 10
     return _of(derivative, point, value, k, max_steps, seed)
 
 
+@in_usual_modes
 def layer_conditioning(
     network: Network, x: Tensor, k: int = 8, *, max_steps: int = 1024, seed: int = 0
 ) -> tuple[tuple[str, Conditioning], ...]:
@@ -75,6 +78,7 @@ def layer_conditioning(
     return tuple(found)
 
 
+@in_usual_modes
 def tangential_cone_constant(network: Network, x: Tensor, radius: float | Tensor, *, points: int = 64, seed: int = 0) -> Tensor:
     """max over x' of ||F(x') - F(x) - F'(x)(x' - x)|| / ||F(x') - F(x)||, (batch,), for random x' in the ball about x.
 

@@ -12,6 +12,7 @@ from netinverse.checks import per_sample_values, require_finite, require_floatin
 from netinverse.diagnostics.arguments import Network, network_at
 from netinverse.diagnostics.source_condition import SourceElement
 from netinverse.fidelities import BregmanFidelity, default_fidelity, project_data
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork
 from netinverse.noise import noise_left_after_projection
 from netinverse.priors import require_composite
@@ -54,6 +55,7 @@ class ErrorBound:
         return _BOUNDED[self.kind]
 
 
+@in_usual_modes
 def error_bound(
     network: Network,
     truth: Tensor,

@@ -10,6 +10,7 @@ from torch import Tensor
 from netinverse.checks import require_number, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
 from netinverse.diagnostics.source_search import Pair, Range, nearest, shortest
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.operators.linear import norm_bound
 from netinverse.priors import require_composite
@@ -46,6 +47,7 @@ class SourceElement:
         )
 
 
+@in_usual_modes
 def source_element(
     network: Network, truth: Tensor, regulariser: Regulariser, *, tolerance: float = 1e-6, max_iterations: int = 5_000
 ) -> SourceElement:

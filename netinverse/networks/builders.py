@@ -11,6 +11,7 @@ from torch import nn
 
 from netinverse.checks import require_seed, require_whole
 from netinverse.layers import PlusLayer
+from netinverse.modes import in_usual_modes
 from netinverse.networks.capture import lift
 from netinverse.networks.graph import LiftedNetwork
 
@@ -28,6 +29,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+@in_usual_modes
 def monotone_residual_network(
     features: int,
     depth: int,
@@ -57,6 +59,7 @@ def monotone_residual_network(
     return lift(nn.Sequential(*layers).eval(), torch.zeros(2, features, dtype=dtype))
 
 
+@in_usual_modes
 def mlp(sizes: Sequence[int], activation: str = "relu", seed: int = 0, dtype: torch.dtype | None = None) -> LiftedNetwork:
     """u_l = sigma(W_l u_{l-1} + b_l), the last layer affine; sizes = (inputs, hidden..., outputs).
 

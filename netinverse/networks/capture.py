@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
 from netinverse.checks import require_floating
+from netinverse.modes import in_usual_modes
 from netinverse.networks.affine import affine_offsets, operator_name
 from netinverse.networks.assembler import Assembler, Shape
 from netinverse.networks.export import export, functional
@@ -31,6 +32,7 @@ _RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})
 _FILLED = {"zeros_like": 0.0, "ones_like": 1.0, "new_zeros": 0.0, "new_ones": 1.0, "full_like": None, "new_full": None}
 
 
+@in_usual_modes
 def lift(model: Model, example: Tensor | None = None, output: str | None = None) -> LiftedNetwork:
     """The network as affine maps and activations: u_l = prox_Psi_l(A_l(x, u_<l)).
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netinverse.checks import require_object
+from netinverse.modes import in_usual_modes
 from netinverse.networks.graph import LiftedNetwork
 from netinverse.networks.node import Node
 from netinverse.networks.program import Instruction, Program, Ref
@@ -70,8 +71,10 @@ def _require_lifted(who: str, network: LiftedNetwork) -> None:
     require_object(who, "network", network, methods, f"Write {who}(ni.lift(model, example)).")
 
 
+@in_usual_modes
 def _linearise(network: LiftedNetwork, target: Node, x: Tensor) -> tuple[Tensor, LinearMap]:
     """The value of ``target`` and its derivative in x, node by node where every activation acts entry by entry."""
+    x = x.clone() if x.is_inference() else x
     upto = network.nodes[: network.nodes.index(target) + 1]
     if all(node.kind == "affine" or isinstance(node.potential, Separable) for node in upto):
         walk = NetworkDerivative(network, upto, x)

@@ -14,11 +14,13 @@ import torch
 from torch.export import ExportedProgram
 
 from netinverse.checks import require_path
+from netinverse.modes import in_usual_modes
 from netinverse.networks.capture import lift
 from netinverse.networks.export import quiet
 from netinverse.networks.graph import LiftedNetwork
 
 
+@in_usual_modes
 def load_network(path: str | PathLike[str]) -> LiftedNetwork:
     """The lifted network of a .pt2 file, as ``torch.export.save`` writes it.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, hardtanh
 
 from netinverse.checks import require_flag, require_number, require_seed, require_whole
+from netinverse.modes import in_usual_modes
 from netinverse.operators.filters import squared_norm_bound
 
 
@@ -66,6 +67,7 @@ def _forward_filters(filters: Tensor) -> Tensor:
     return filters / bound.clamp(min=torch.finfo(bound.dtype).tiny)
 
 
+@in_usual_modes
 def proximal_denoiser(
     channels: int,
     features: int,

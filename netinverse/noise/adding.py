@@ -7,12 +7,14 @@ from torch import Tensor
 
 from netinverse.checks import per_sample_values, require_finite, require_floating, require_seed
 from netinverse.diagnostics.arguments import Network
+from netinverse.modes import in_usual_modes
 from netinverse.noise.worst_case import worst_direction
 from netinverse.tensors import norm, per_sample
 
 KINDS = ("gaussian", "uniform", "poisson", "worst-case")
 
 
+@in_usual_modes
 def add_noise(
     clean: Tensor,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from netinverse.checks import per_sample_values, require_finite, require_floating, require_object
+from netinverse.modes import in_usual_modes
 from netinverse.noise.projection import noise_left_after_projection, require_snap, snap_to_saturation
 from netinverse.protocols import Potential
 from netinverse.prox import Box, NonNegative, Zero
@@ -13,6 +14,7 @@ from netinverse.prox.rectifiers import LeakyReLUPotential
 from netinverse.tensors import norm
 
 
+@in_usual_modes
 def bregman_noise_level(potential: Potential, data: Tensor, noise_level: float | Tensor, *, snap: float = 3.0) -> Tensor:
     """d with B(v, z) <= d^2 at the true pre-activation z: v the data as the Bregman fidelity uses them.
 

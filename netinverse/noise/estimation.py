@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netinverse.checks import first_samples, require_finite, require_floating
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork
 from netinverse.prox import Box, NonNegative
 from netinverse.tensors import total
@@ -39,6 +40,7 @@ class NoiseEstimate:
         return (self.level - reach).clamp(min=0), self.level + reach
 
 
+@in_usual_modes
 def estimate_noise_level(
     data: Tensor | Sequence[Tensor], *, network: LiftedNetwork | None = None, method: str | None = None
 ) -> NoiseEstimate:

@@ -11,6 +11,7 @@ from torch import Tensor
 from netinverse.diagnostics.arguments import Network
 from netinverse.fidelities import Fidelity
 from netinverse.methods import Method
+from netinverse.modes import in_usual_modes
 from netinverse.parameter_choice import APriori, DiscrepancyPrinciple
 from netinverse.protocols import ProximalFunction
 from netinverse.regularisers import Regulariser
@@ -18,6 +19,7 @@ from netinverse.studies.stability import Rules, carried_out, planned
 from netinverse.studies.study import Study
 
 
+@in_usual_modes
 def convergence_study(
     network: Network,
     truth: Tensor,

@@ -17,6 +17,7 @@ from netinverse.checks import require_path, require_whole
 from netinverse.diagnostics.arguments import Network
 from netinverse.fingerprint import fingerprint
 from netinverse.inversion import invert, lifted_network
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork
 from netinverse.reconstruction import Reconstruction
 from netinverse.studies.batches import WHO, Batches, as_tensor, batches_of
@@ -56,6 +57,7 @@ class _Cells:
         return invert(self.network, self.data.batch(number), noise_level=level, **self.arguments)
 
 
+@in_usual_modes
 def invert_data_set(
     network: Network,
     data: Tensor | np.ndarray[Any, Any] | Sequence[Any] | DataLoader[Any],

@@ -18,6 +18,7 @@ from netinverse.fidelities import Fidelity
 from netinverse.fingerprint import fingerprint
 from netinverse.inversion import default_regulariser
 from netinverse.methods import Method, Variational
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork
 from netinverse.noise.adding import KINDS
 from netinverse.parameter_choice import DiscrepancyPrinciple, ParameterRule
@@ -34,6 +35,7 @@ from netinverse.version import __version__
 Rules = ParameterRule | Sequence[ParameterRule] | Mapping[str, ParameterRule]
 
 
+@in_usual_modes
 def stability_study(
     network: Network,
     truth: Tensor,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from netinverse.checks import require_finite, require_floating, require_object
+from netinverse.modes import in_usual_modes
 from netinverse.protocols import ProximalFunction
 from netinverse.prox.calculus import prox_conjugate
 from netinverse.tensors import inner, norm
@@ -16,6 +17,7 @@ from netinverse.testing.laws import METHODS, drawn_like, require_law, rounding
 STEPS = (0.1, 1.0, 7.0)
 
 
+@in_usual_modes
 def check_prox(function: ProximalFunction, x: Tensor, *, seed: int = 0) -> None:
     """v = prox_{t f}(x) is the minimiser, for t = 0.1, 1 and 7: t f(w) + 1/2||w - x||^2 >= the same at v + 1/2||w - v||^2.
 
@@ -45,6 +47,7 @@ def check_prox(function: ProximalFunction, x: Tensor, *, seed: int = 0) -> None:
             require_law(who, "a sample alone = in its batch", norm(alone - v), slack, "Samples are mixed.")
 
 
+@in_usual_modes
 def check_conjugate(function: ProximalFunction, x: Tensor, *, seed: int = 0) -> None:
     """Fenchel-Young and Moreau: f(v) + f*(p) >= <v, p>, with equality at v = prox_{t f}(x), p = (x - v)/t, for t = 0.1, 1, 7.
 

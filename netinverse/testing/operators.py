@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from netinverse.checks import require_finite, require_floating, require_object
+from netinverse.modes import in_usual_modes
 from netinverse.protocols import LinearMap, Operator
 from netinverse.tensors import inner, norm
 from netinverse.testing.laws import METHODS, drawn_like, require_law, rounding
 
 
+@in_usual_modes
 def check_adjoint(linear_map: LinearMap, x_like: Tensor, *, seed: int = 0) -> None:
     """<K v, q> = <v, K* q> and K(v + 2 w) = K v + 2 K w for random v, w and q, sample by sample.
 
@@ -44,6 +46,7 @@ def check_adjoint(linear_map: LinearMap, x_like: Tensor, *, seed: int = 0) -> No
     )
 
 
+@in_usual_modes
 def check_derivative(operator: Operator, x: Tensor, *, seed: int = 0, tolerance: float = 1e-5) -> None:
     """linearise(x) = (F(x), F'(x)): the value, the adjoint of F'(x), and F'(x) v against central differences at x.
 

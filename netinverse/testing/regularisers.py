@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from netinverse.checks import require_finite, require_floating, require_object
+from netinverse.modes import in_usual_modes
 from netinverse.operators.linear import norm_bound
 from netinverse.regularisers import Regulariser
 from netinverse.tensors import norm
@@ -17,6 +18,7 @@ CLOSE = 1e-9
 """The tolerance the proximal map is asked for."""
 
 
+@in_usual_modes
 def check_regulariser(regulariser: Regulariser, x: Tensor, *, seed: int = 0) -> None:
     """R(x) = g(K x), the adjoint of K, ||K|| <= transform_norm, the laws of g, and the proximal map of R to its own gap.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netinverse.checks import require_object
+from netinverse.modes import in_usual_modes
 from netinverse.parameter_choice import ParameterRule, RuleProblem, Solved
 from netinverse.tensors import norm
 from netinverse.testing.laws import METHODS, require_law
@@ -17,6 +18,7 @@ SIZE = 40
 LEVELS = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
+@in_usual_modes
 def check_rule(rule: ParameterRule, *, seed: int = 0) -> None:
     """alpha -> 0 and delta^2/alpha -> 0 as the noise level delta -> 0, on a linear problem with Tikhonov's solutions exact.
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from netinverse.checks import require_number, require_object, require_path, require_seed, require_whole
+from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork, lift
 from netinverse.networks.batch_statistics import BatchStatistics
 from netinverse.protocols import ProximalFunction
@@ -79,6 +80,7 @@ class LiftedTraining:
             _require_function("activation_regulariser", added, '{"name": ni.L1(1e-3)}')
         require_object("LiftedTraining", "auxiliaries", self.auxiliaries, ("at",), "Write auxiliaries=ni.training.TargetCodes().")
 
+    @in_usual_modes
     def fit(
         self,
         network: nn.Module,
