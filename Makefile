@@ -51,7 +51,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 # A set-up of its own: ODL and pytest do not go together.
@@ -69,5 +69,5 @@ experiments: $(VENV)/.installed-demo
 	$(RUN) -m experiments --size $(SIZE)
 
 clean:
-	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build docs/examples docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ copyright = f"2026, {author}"
 release = re.findall(r'^__version__ = "(.*)"$', (Path(__file__).parents[1] / "netinverse/version.py").read_text("utf-8"), re.M)[0]
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.mathjax", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
+extensions = ["myst_parser", "mathml", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "gallery"]
@@ -48,6 +48,7 @@ sphinx_gallery_conf = {
     "matplotlib_animations": False,
 }
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"netinverse {release}"
 html_static_path = ["static"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,9 @@ def public_names(module: Any) -> dict[str, Any]:
 def pages() -> dict[str, dict[str, Any]]:
     """By page, the objects by the names they are reached by."""
     found: dict[str, dict[str, Any]] = {name: {} for name in TITLES}
-    for name, value in public_names(ni).items():
-        room = value.__module__.split(".")[1]
+    own_first = ["", *SHARED]
+    by_room = [(value.__module__.split(".")[1], name, value) for name, value in public_names(ni).items()]
+    for room, name, value in sorted(by_room, key=lambda each: own_first.index(each[0] if each[0] in SHARED else "")):
         found.setdefault(SHARED.get(room, room), {})[f"netinverse.{name}"] = value
     for room in ("layers", "training", "testing"):
         module = importlib.import_module(f"netinverse.{room}")
@@ -98,15 +100,24 @@ def write(app: Any) -> None:
         stale.unlink()
 
 
-def escaped(lines: list[str]) -> list[str]:
-    """A docstring of this project as reStructuredText: prose, formulas in plain characters, ``code``, indented formulas."""
+def escaped(lines: list[str], arguments: Collection[str] = ()) -> list[str]:
+    """A docstring of this project as reStructuredText: prose, formulas in plain characters, ``code``, indented formulas.
+
+    Where a sentence begins with an argument and a colon, it begins an item of a list.
+    """
     out: list[str] = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
         part = paragraph.splitlines()
         if part and all(line.startswith("    ") for line in part):
             out += ["::", "", *part, ""]
-        else:
-            out += [_plain(line.strip()) for line in part] + [""]
+            continue
+        text = _plain(" ".join(line.strip() for line in part))
+        names = "|".join(re.escape(_plain(name)) for name in arguments)
+        pieces = re.split(rf"(?:^|(?<=[.;] ))((?:{names})(?:, (?:{names}))*): ", text) if names else [text]
+        out += [pieces[0].strip(), ""] if pieces[0].strip() else []
+        for name, meaning in zip(pieces[1::2], pieces[2::2], strict=True):
+            out += [f"- **{name}**: {meaning.strip()}"]
+        out += [""] if len(pieces) > 1 else []
     return out
 
 
@@ -117,7 +128,14 @@ def _plain(line: str) -> str:
 
 
 def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = escaped(lines)
+    arguments = inspect.signature(obj).parameters if what in ("class", "function", "method") and callable(obj) else ()
+    fields = [*arguments, *getattr(obj, "__annotations__", ())] if what == "class" else [*arguments]
+    lines[:] = escaped(lines, [each for each in dict.fromkeys(fields) if each != "self"])
+
+
+def signature(app: Any, what: str, name: str, obj: Any, options: Any, text: str | None, result: str | None) -> Any:
+    """Defaults that a factory makes have no expression; without one the signature could not be read."""
+    return (None if text is None else text.replace("<factory>", "...")), result
 
 
 def public(app: Any, env: Any, node: Any, contnode: Any) -> Any:
@@ -135,4 +153,5 @@ def public(app: Any, env: Any, node: Any, contnode: Any) -> Any:
 def setup(app: Any) -> None:
     app.connect("builder-inited", write, priority=100)
     app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-process-signature", signature)
     app.connect("missing-reference", public)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 SHOWN: dict[str, tuple[str, ...]] = {
+    "demo": ("reconstruction.png",),
     "perceptron": ("pictures.png", "alphas.png"),
     "rates": ("distance.png", "error.png"),
     "shallow": ("single_layer.png", "residual.png"),

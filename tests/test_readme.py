@@ -85,3 +85,14 @@ def test_make_targets_and_links_in_the_text_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT[page]):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_every_figure_of_the_readme_is_in_the_table_that_its_script_printed() -> None:
+    rows = re.findall(r"^\|(.*)\| \[(\w+)\]\(experiments/\2\.py\) \|$", TEXT[ROOT / "README.md"], flags=re.MULTILINE)
+    assert len(rows) >= 5
+    for row, script in rows:
+        table = (ROOT / "docs" / "figures" / f"{script}.txt").read_text("utf-8")
+        figures = re.findall(r"`([^`]+)`", row)
+        assert figures
+        for figure in figures:
+            assert re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.]*\d)", table), f"{script}: {figure}"

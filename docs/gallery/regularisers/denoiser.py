@@ -30,7 +30,7 @@ class Blur(nn.Module):
         return nn.functional.conv2d(padded, (taps[:, None] * taps)[None, None])
 
 
-given = {"input_shape": (1, 12, 12), "noise_level": noise_level, "tolerance": 1e-3}
+given = {"input_shape": (1, 12, 12), "noise_level": noise_level, "tolerance": 1e-2}
 smooth = ni.invert(network, data, regulariser=ni.DenoiserPrior(Blur().eval()), **given)
 edges = ni.invert(network, data, regulariser=ni.TotalVariation(), **given)
 print(smooth.message)
