@@ -84,29 +84,14 @@ def invert(
     data = require_finite("invert", "data", require_floating("invert", "data", data))
     if start is not None:
         start = require_floating("invert", "start", start)
+    unknowns = None
     if isinstance(regulariser, SynthesisRegulariser):
         shape = regulariser.input_shape(start) if input_shape is None else input_shape
-        lifted = lifted_network(network, data, shape)
-        unknowns = Unknowns.of(regulariser, lifted, constraint, start, len(data), seed)
-        found = invert(
-            unknowns.network,
-            data,
-            noise_level=noise_level,
-            regulariser=unknowns.penalty,
-            constraint=unknowns.constraint,
-            rule=rule,
-            method=method,
-            fidelity=fidelity,
-            start=unknowns.start,
-            tolerance=tolerance,
-            max_steps=max_steps,
-            progress=progress,
-            checkpoint=checkpoint,
-            seed=seed,
-            memory_budget=memory_budget,
-        )
-        return unknowns.back(found)
-    lifted = lifted_network(network, data, input_shape, start)
+        unknowns = Unknowns.of(regulariser, lifted_network(network, data, shape), constraint, start, len(data), seed)
+        lifted, regulariser = unknowns.network, unknowns.penalty
+        constraint, start = unknowns.constraint, unknowns.start
+    else:
+        lifted = lifted_network(network, data, input_shape, start)
     _check_data_shape(lifted, data)
     given = None if noise_level is None else per_sample_values("invert", "noise_level", noise_level, data.detach().double())
     rule = _rule(rule, given)
@@ -117,28 +102,18 @@ def invert(
     regulariser.check_shape(tuple(lifted.input_shape))
 
     working = lifted.astype(torch.float64)
-    projection = Projection.of(working, data, given)
-    projected, left = projection.data, projection.left
     fidelity = default_fidelity(working) if fidelity is None else fidelity
-    problem = InverseProblem(
-        variable=fidelity.variable(working),
-        output=NetworkOutput(working),
-        term=fidelity.at(working, fidelity.treat(working, projected, left)),
-        data=projected,
-        regulariser=regulariser,
-        constraint=constraint,
-        alpha=torch.ones_like(projection.moved),
-        affine=_is_affine(working, fidelity),
-    )
-    x = problem.feasible(x)
     method = Variational() if method is None else method
+    projection = Projection.of(working, data, given)
+    problem = _problem(working, projection, fidelity, regulariser, constraint)
+    x = problem.feasible(x)
     kept = None
     if checkpoint is not None:
         settings = fingerprint(regulariser, constraint, rule, method, fidelity, tolerance, max_steps, seed, memory_budget)
         decisive = {"network": fingerprint(lifted), "data": fingerprint(data, given, x), "settings": settings}
         kept = Checkpoint(require_path("invert", "checkpoint", checkpoint), decisive)
     inversion = Inversion(
-        working, problem, x, left, given, projection.contradicted, rule, method, tolerance, max_steps, seed, data.dtype
+        working, problem, x, projection.left, given, projection.contradicted, rule, method, tolerance, max_steps, seed, data.dtype
     )
     chunks = chunks_of(inversion, memory_budget)
     with bar(progress, len(x), "inverting") as on_try:
@@ -148,7 +123,28 @@ def invert(
     )
     if isinstance(regulariser, DenoiserPrior):
         message += f" {regulariser.averagedness(result.x.double(), seed).verdict}"
-    return replace(result, message=message, seconds=time.perf_counter() - began)
+    found = replace(result, message=message, seconds=time.perf_counter() - began)
+    return found if unknowns is None else unknowns.back(found)
+
+
+def _problem(
+    network: LiftedNetwork,
+    projection: Projection,
+    fidelity: Fidelity,
+    regulariser: Regulariser,
+    constraint: ProximalFunction | None,
+) -> InverseProblem:
+    """What is to be minimised, at weight 1."""
+    return InverseProblem(
+        variable=fidelity.variable(network),
+        output=NetworkOutput(network),
+        term=fidelity.at(network, fidelity.treat(network, projection.data, projection.left)),
+        data=projection.data,
+        regulariser=regulariser,
+        constraint=constraint,
+        alpha=torch.ones_like(projection.moved),
+        affine=_is_affine(network, fidelity),
+    )
 
 
 def lifted_network(
