@@ -20,6 +20,8 @@ from netinverse.training import LiftedTraining, ProximalSGD
 
 SMALL = 0.1
 """The threshold of the code where its l1 norm makes it sparse."""
+WEIGHT = 10.0
+"""Of the penalties of all layers beside the loss, and of the l1 norm with them: what a code unit passes on grows with it."""
 METHODS = {
     "l1": "back-propagation, l1 of the code",
     "threshold": "back-propagation, threshold",
@@ -41,10 +43,15 @@ class Size:
     folder: str
 
 
-L1, THRESHOLDS = (0.01, 0.03, 0.1, 0.3), (0.3, 0.6, 1.0, 1.6)
-SETTINGS = {"l1": L1, "threshold": THRESHOLDS, "lifted l1": L1, "lifted threshold": THRESHOLDS}
+THRESHOLDS = (0.3, 0.6, 1.0)
+SETTINGS = {
+    "l1": (0.01, 0.03, 0.1, 0.3),
+    "threshold": THRESHOLDS,
+    "lifted l1": (0.001, 0.003, 0.01),
+    "lifted threshold": THRESHOLDS,
+}
 SIZES = {
-    "full": Size(4500, 500, 10, 784, (1e-3, 3e-3), SETTINGS, "out/sparse_autoencoder"),
+    "full": Size(4500, 500, 10, 784, (3e-4, 1e-3), SETTINGS, "out/sparse_autoencoder"),
     "smoke": Size(128, 64, 1, 16, (1e-3,), {name: each[:1] for name, each in SETTINGS.items()}, "out/sparse_autoencoder-smoke"),
 }
 
@@ -69,7 +76,7 @@ def network(width: int, threshold: float) -> nn.Sequential:
 
 
 def trained(method: str, setting: float, rate: float, x: Tensor, size: Size) -> nn.Sequential:
-    """mean of 1/2||y - x||^2, + setting ||code||_1 where the method has it."""
+    """mean of 1/2||y - x||^2, + setting ||code||_1 where the method has it, + WEIGHT times as much where it is lifted."""
     model = network(size.width, setting if method.endswith("threshold") else SMALL)
     batches = DataLoader(TensorDataset(x, x), 64, shuffle=True, generator=torch.Generator().manual_seed(0))
     if not method.startswith("lifted"):
@@ -84,7 +91,7 @@ def trained(method: str, setting: float, rate: float, x: Tensor, size: Size) -> 
                 optimiser.step()
         return model
     added = {"0.3": ni.L1(setting)} if method == "lifted l1" else {}
-    LiftedTraining(algorithm=ProximalSGD(rate), activation_regulariser=added).fit(model, batches, size.epochs)
+    LiftedTraining(algorithm=ProximalSGD(rate), weight=WEIGHT, activation_regulariser=added).fit(model, batches, size.epochs)
     return model
 
 
@@ -152,7 +159,7 @@ def table(rows: list[Row], compared: list[dict[str, Any]], size: Size) -> str:
 
 
 def picture(rows: list[Row]) -> Figure:
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     for k, (method, label) in enumerate(METHODS.items()):
         for rate, style in zip(sorted({row.rate for row in rows}), ("o--", "o-", "o:"), strict=False):
@@ -160,6 +167,7 @@ def picture(rows: list[Row]) -> Figure:
             axis.plot(100 * shares, errors, style, color=f"C{k}", markersize=4, label=f"{label}, rate {rate:g}")
     axis.set_xlabel("active code units (%), held-out digits")
     axis.set_ylabel("mean squared error, held-out digits")
+    axis.set_yscale("log")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return figure
