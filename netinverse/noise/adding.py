@@ -37,6 +37,28 @@ def add_noise(
     Shapes: clean (batch, ...) -> (batch, ...), (batch,). Each sample has its own generator, seeded by (seed, index): sample i has
     the same noise whatever the other samples are. It is drawn in float64 on the CPU, so that it does not depend on the device.
     """
+    clean = _checked(clean, relative, sigma, kind, seed)
+    _require_network(kind, network, truth)
+    y = clean.detach().double().cpu()
+    entries = max(1, y[0].numel()) if len(y) else 1
+    if relative is not None:
+        size = per_sample_values("add_noise", "relative", relative, y) * norm(y)
+        deviation = size / entries**0.5
+    else:
+        size, deviation = None, per_sample_values("add_noise", "sigma", sigma, y)
+    if network is not None and truth is not None:
+        error = per_sample(deviation * entries**0.5, y) * worst_direction(network, truth, clean).cpu()
+    else:
+        error = _drawn(y, deviation, kind, seed)
+    if size is not None:
+        length = norm(error)
+        error = error * per_sample(torch.where(length > 0, size / torch.where(length > 0, length, 1.0), 0.0), error)
+    data = (y + error).to(clean)
+    return data, norm(data.double().cpu() - y).to(clean)
+
+
+def _checked(clean: Tensor, relative: object, sigma: object, kind: str, seed: int) -> Tensor:
+    """``clean`` as a tensor; raises for what does not fit with it."""
     clean = require_finite("add_noise", "clean", require_floating("add_noise", "clean", clean))
     if not clean.ndim:
         raise ValueError("add_noise: clean is a single number, but has its samples along the first axis. Pass clean[None].")
@@ -57,26 +79,7 @@ def add_noise(
             f"mean of zero or more. "
             f"Use kind='gaussian', or clean data that are nonnegative."
         )
-    _require_network(kind, network, truth)
-    y = clean.detach().double().cpu()
-    entries = max(1, y[0].numel()) if len(y) else 1
-    if relative is not None:
-        size = per_sample_values("add_noise", "relative", relative, y) * norm(y)
-        deviation = size / entries**0.5
-    else:
-        assert sigma is not None
-        size, deviation = None, per_sample_values("add_noise", "sigma", sigma, y)
-    if network is not None and truth is not None:
-        error = per_sample(deviation * entries**0.5, y) * worst_direction(network, truth, clean).cpu()
-    else:
-        draws = zip(y, deviation, strict=True)
-        errors = [_draw(sample, float(s), kind, _generator(seed, i)) for i, (sample, s) in enumerate(draws)]
-        error = torch.stack(errors) if errors else torch.zeros_like(y)
-    if size is not None:
-        length = norm(error)
-        error = error * per_sample(torch.where(length > 0, size / torch.where(length > 0, length, 1.0), 0.0), error)
-    data = (y + error).to(clean)
-    return data, norm(data.double().cpu() - y).to(clean)
+    return clean
 
 
 def _require_network(kind: str, network: Network | None, truth: Tensor | None) -> None:
@@ -99,6 +102,13 @@ def _generator(seed: int, index: int) -> torch.Generator:
     # Two multiplications by odd constants keep neighbouring pairs apart: (seed, index) -> one 63-bit number.
     mixed = (seed * 0x9E3779B97F4A7C15 + (index + 1) * 0xBF58476D1CE4E5B9) & 0x7FFFFFFFFFFFFFFF
     return torch.Generator().manual_seed(mixed)
+
+
+def _drawn(y: Tensor, deviation: Tensor, kind: str, seed: int) -> Tensor:
+    """An error for each sample, each by its own generator; (batch, ...)."""
+    samples = enumerate(zip(y, deviation, strict=True))
+    errors = [_draw(sample, float(sigma), kind, _generator(seed, i)) for i, (sample, sigma) in samples]
+    return torch.stack(errors) if errors else torch.zeros_like(y)
 
 
 def _draw(y: Tensor, sigma: float, kind: str, generator: torch.Generator) -> Tensor:
