@@ -1,4 +1,8 @@
-"""The Bregman distance to the truth falls in every step until the data are met: 20 problems, 1,000 steps each."""
+"""The Bregman distance to the truth falls in every step until the data are met: 20 problems, up to 1,000 steps each.
+
+Compared are the steps from and to an iterate whose fidelity is above that of the truth. In the short runs that is every step of
+every problem; in the long ones some problems meet their data, and nothing is asked of them from there on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,6 @@ from netinverse.methods.mirror import MirrorDescent
 from netinverse.solvers.iterate import iterates
 
 F64 = torch.float64
-STEPS = 1000
 ACTIVATIONS = {"relu": nn.ReLU(), "tanh": nn.Tanh(), "soft": nn.Softshrink(0.1), "linear": nn.Identity()}
 
 
@@ -56,24 +59,25 @@ def handed(activation: str, regulariser: Any, decay: float) -> tuple[Any, Tensor
     return problem, start, truth
 
 
-def counted_falls(solver: Any, problem: Any, start: Tensor, truth: Tensor, distance: Any, slack: float) -> int:
-    """How many steps were compared: those from and to an iterate whose fidelity is above that of the truth. None may rise."""
+def compared_falls(solver: Any, problem: Any, start: Tensor, truth: Tensor, distance: Any, steps: int, slack: float) -> int:
+    """How many steps were compared, of all problems together. None of them may raise the distance."""
     at_truth = problem.term(problem.variable(truth))
-    before, counted = distance(solver.init(problem, start)), 0
+    before, compared = distance(solver.init(problem, start)), 0
     largest = before.clone()
-    for state in itertools.islice(iterates(solver, problem, start), 1, STEPS + 1):
+    for state in itertools.islice(iterates(solver, problem, start), 1, steps + 1):
         above = problem.term(problem.variable(state.x)) > at_truth
         new = distance(state)
         assert (new <= before + slack * largest)[above].all()
-        counted += int(above.sum())
+        compared += int((above & torch.isfinite(before)).sum())
         before = torch.where(above, new, torch.inf)
-    return counted
+    return compared
 
 
+@pytest.mark.parametrize(("steps", "least"), [(50, 1_000), pytest.param(1_000, 10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("regulariser", [ni.Tikhonov(), ni.Sparsity()], ids=lambda r: r.name)
-def test_linearised_bregman_comes_nearer_in_every_step(regulariser: Any) -> None:
+def test_linearised_bregman_comes_nearer_in_every_step(regulariser: Any, steps: int, least: int) -> None:
     """D_J(truth, x_k), J = R + 1/2||.||^2, whose subgradients are the p_k of the method."""
-    solver, counted = MirrorDescent(_Regularised(1.0, 1e-12)), 0
+    solver, compared = MirrorDescent(_Regularised(1.0, 1e-12)), 0
     for activation in ACTIVATIONS:
         problem, start, truth = handed(activation, regulariser, decay=1e-3)
 
@@ -81,15 +85,15 @@ def test_linearised_bregman_comes_nearer_in_every_step(regulariser: Any) -> None
             strong = 0.5 * (truth.square().sum(1) - state.x.square().sum(1))
             return regulariser(truth) - regulariser(state.x) + strong - (state.p * (truth - state.x)).sum(1)
 
-        counted += counted_falls(solver, problem, start, truth, distance, slack=1e-13)
-    assert counted >= 10 * STEPS
+        compared += compared_falls(solver, problem, start, truth, distance, steps, slack=1e-13)
+    assert compared >= least
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "least"), [(5, 100), pytest.param(1_000, 5_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("regulariser", [ni.Tikhonov(), ni.Sparsity()], ids=lambda r: r.name)
-def test_bregman_iteration_comes_nearer_in_every_step(regulariser: Any) -> None:
+def test_bregman_iteration_comes_nearer_in_every_step(regulariser: Any, steps: int, least: int) -> None:
     """D_R^{p_k}(truth, x_k), with a weight so heavy that the data are not met for long."""
-    solver, counted = BregmanSteps(Reduced(1e-9)), 0
+    solver, compared = BregmanSteps(Reduced(1e-9)), 0
     for activation in ACTIVATIONS:
         problem, start, truth = handed(activation, regulariser, decay=1e-2)
         problem = problem.at(100 * problem.alpha)
@@ -97,5 +101,5 @@ def test_bregman_iteration_comes_nearer_in_every_step(regulariser: Any) -> None:
         def distance(state: Any, truth: Tensor = truth) -> Tensor:
             return ni.bregman_distance(regulariser, truth, state.x, state.subgradient)
 
-        counted += counted_falls(solver, problem, start, truth, distance, slack=1e-7)
-    assert counted >= 5 * STEPS
+        compared += compared_falls(solver, problem, start, truth, distance, steps, slack=1e-7)
+    assert compared >= least
