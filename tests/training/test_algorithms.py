@@ -251,16 +251,40 @@ def test_a_shuffling_loader_leaves_each_sample_its_activations(sampler: type[Sam
     assert all(after[0] == before[1] for before, after in pairwise(ends))
 
 
-def test_data_that_differ_between_epochs_are_refused_by_block_descent() -> None:
-    class Turning:
-        turn = 0
+class Turning:
+    """Batches that begin at another sample in every epoch."""
 
-        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-            self.turn += 1
-            yield X[:60].roll(self.turn, 0), Y[:60].roll(self.turn, 0)
+    turn = 0
 
-    with pytest.raises(ValueError, match="BlockDescent: the loader gives other samples, or another order of them"):
-        LiftedTraining(algorithm=BlockDescent(sweeps=1)).fit(model(64, 20, 10), Turning(), 3)
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.turn += 1
+        x, targets = X[:60].roll(self.turn, 0), Y[:60].roll(self.turn, 0)
+        yield from zip(x.split(20), targets.split(20), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "text"),
+    [
+        (BlockDescent(sweeps=1), "BlockDescent: the loader gives other samples, or another order of them"),
+        (ProximalSAGA(), "ProximalSAGA: batch 0 has other samples, or another order of them, than in the epoch before"),
+    ],
+    ids=["blocks", "saga"],
+)
+def test_data_that_differ_between_epochs_are_refused_where_something_is_kept(algorithm: ni.training.Algorithm, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        LiftedTraining(algorithm=algorithm).fit(model(64, 20, 10), Turning(), 3)
+
+
+def test_aggregated_gradients_that_go_on_know_their_batches() -> None:
+    network = ni.lift(model(64, 20, 10).double(), torch.zeros(2, 64, dtype=torch.float64))
+    whole, x, y = problem(network), X[:60].double(), Y[:60]
+    run, again = ProximalSAGA().begin(whole), ProximalSAGA().begin(whole)
+    for number in range(2):
+        run.batch(number, x[number::2], y[number::2], 0.0)
+    again.restore(run.state())
+    again.batch(0, x[::2], y[::2], 0.5)
+    with pytest.raises(ValueError, match="ProximalSAGA: batch 1 has other samples"):
+        again.batch(1, x[::2], y[::2], 0.5)
 
 
 def steep(output: Tensor, targets: Tensor) -> Tensor:
