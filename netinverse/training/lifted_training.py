@@ -42,7 +42,8 @@ class LiftedTraining:
     1/2||u - sigma(z)||^2, which differentiates activations; "contrastive", the minimum over u of loss + B, found by 10 sweeps.
     algorithm: ProximalSGD(), ProximalSAGA(), ImplicitSGD() or BlockDescent(). loss: "auto", "cross-entropy", "squared" or a
     function of output and targets; "auto" is cross-entropy on the last affine output for whole targets (batch,), and for float
-    ones the Bregman penalty of the last activation, which is the squared loss where there is none. weight: of all layers.
+    ones the Bregman penalty of the last activation, which is the squared loss where there is none; "squared", 1/2||y -
+    output||^2, differentiates that activation. weight: of all layers.
     auxiliaries: where the activations of a batch begin, ForwardPass() or TargetCodes(). regulariser: R on matrices and filters,
     by its proximal map: ni.L1(1e-4), ni.SquaredNorm(1e-4), ni.GroupL21(2, 1e-4) for rows of zeros, ni.NuclearNorm(1e-3) for low
     rank, ni.training.ConditioningPenalty() for singular values in an interval; constraints too, ni.NonNegative().

@@ -57,7 +57,8 @@ class PenaltyLoss:
 
 @dataclass(frozen=True)
 class TorchLoss:
-    """Any function of the output and the targets that torch can differentiate, loss(output, targets) -> (batch,) or their mean.
+    """Any function of the output and the targets that torch can differentiate, loss(output, targets) -> (batch,), or one number
+    for the batch, which counts for each of its samples.
 
     ``activation`` is that at the end of the network: it is the one that is differentiated, as a part of the loss.
     """
@@ -71,7 +72,7 @@ class TorchLoss:
         return total(value) if value.ndim else value.expand(len(z))
 
     def joint(self, z: Tensor) -> bool:
-        """Whether the function gives one number for the batch."""
+        """Whether the function gives one number for the batch, of which nothing tells whether it is a mean over the samples."""
         return self.loss(self.activation(z), self.targets).ndim == 0
 
     def gradient(self, z: Tensor) -> Tensor:
@@ -80,6 +81,11 @@ class TorchLoss:
             value = self.loss(self.activation(point), self.targets)
             scaled = value.sum() if value.ndim else value * len(z)
             return torch.autograd.grad(scaled, point)[0]
+
+
+def half_squares(output: Tensor, targets: Tensor) -> Tensor:
+    """1/2||output - targets||^2, (batch,)."""
+    return 0.5 * total((output - targets).square())
 
 
 def require_loss(loss: str | Loss) -> None:
@@ -102,34 +108,21 @@ def loss_of(choice: str | Loss, network: LiftedNetwork, targets: Tensor) -> Trai
 
     "auto": integer targets (batch,) mean cross-entropy on the last affine output, float targets the Bregman penalty of the last
     activation, which is the squared loss 1/2||y - z||^2 where the network ends in an affine map. Targets outside the range of the
-    activation are refused: the penalty is infinite there.
+    activation are refused: the penalty is infinite there. "squared": 1/2||y - sigma(z)||^2, which differentiates the last
+    activation, where there is one, and takes any targets.
     """
-    last = network.nodes[-1]
+    potential = network.output_potential
     if callable(choice):
-        return TorchLoss(choice, network.output_potential.prox, targets)
+        return TorchLoss(choice, potential.prox, targets)
     whole = not targets.is_floating_point()
     if choice == "cross-entropy" or (choice == "auto" and whole):
         return _cross_entropy(network, targets)
-    if whole:
-        raise ValueError(
-            "LiftedTraining: the squared loss takes float targets, but these are whole numbers. Use loss='cross-entropy'."
-        )
-    if tuple(targets.shape[1:]) != tuple(last.shape):
-        raise ValueError(
-            f"LiftedTraining: targets have shape {tuple(targets.shape)}, but the network returns (batch, "
-            f"{', '.join(map(str, last.shape))}). Reshape the targets."
-        )
-    potential = network.output_potential
-    missed = (
-        (potential.project(targets) - targets).abs().flatten(1).amax(1) if targets.numel() else targets.new_zeros(len(targets))
-    )
-    if bool((missed > 0).any()):
-        sample = int((missed > 0).nonzero()[0])
-        raise ValueError(
-            f"LiftedTraining: targets of sample {sample} are outside the range of the last activation ({last.name}) by "
-            f"{float(missed[sample]):.3g}, where its Bregman penalty is infinite. Scale the targets, or end with an affine map."
-        )
-    return PenaltyLoss(potential, targets.to(network.dtype))
+    _require_floats(network, targets)
+    targets = targets.to(network.dtype)
+    if choice == "squared" and network.nodes[-1].potential is not None:
+        return TorchLoss(half_squares, potential.prox, targets)
+    _require_range(network, targets)
+    return PenaltyLoss(potential, targets)
 
 
 def labels_met(output: Tensor, targets: Tensor) -> Tensor:
@@ -155,3 +148,29 @@ def _cross_entropy(network: LiftedNetwork, targets: Tensor) -> CrossEntropy:
             f"{last.shape[0]} outputs, so labels must lie in 0, ..., {last.shape[0] - 1}."
         )
     return CrossEntropy(targets.long())
+
+
+def _require_floats(network: LiftedNetwork, targets: Tensor) -> None:
+    if not targets.is_floating_point():
+        raise ValueError(
+            "LiftedTraining: the squared loss takes float targets, but these are whole numbers. Use loss='cross-entropy'."
+        )
+    shape = network.nodes[-1].shape
+    if tuple(targets.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"LiftedTraining: targets have shape {tuple(targets.shape)}, but the network returns (batch, "
+            f"{', '.join(map(str, shape))}). Reshape the targets."
+        )
+
+
+def _require_range(network: LiftedNetwork, targets: Tensor) -> None:
+    """Raise for targets that the last activation does not take as values."""
+    far = (network.output_potential.project(targets) - targets).abs()
+    missed = far.flatten(1).amax(1) if targets.numel() else targets.new_zeros(len(targets))
+    if bool((missed > 0).any()):
+        sample = int((missed > 0).nonzero()[0])
+        raise ValueError(
+            f"LiftedTraining: targets of sample {sample} are outside the range of the last activation "
+            f"({network.nodes[-1].name}) by {float(missed[sample]):.3g}, where its Bregman penalty is infinite. Scale the "
+            f"targets, take loss='squared', or end with an affine map."
+        )

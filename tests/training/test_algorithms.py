@@ -18,7 +18,7 @@ from netinverse.training import BlockDescent, ForwardPass, ImplicitSGD, LiftedTr
 from netinverse.training.algorithm import BatchResult
 from netinverse.training.block_descent import BlockDescentRun
 from netinverse.training.descent import descended
-from netinverse.training.losses import Loss
+from netinverse.training.losses import Loss, loss_of
 from netinverse.training.problem import TrainingProblem
 from netinverse.training.weight_step import curvatures, energy_gradients, objective, weight_step
 
@@ -189,6 +189,24 @@ def test_float_targets_take_the_penalty_of_the_last_activation_or_half_the_squar
         penalty = ni.bregman_penalty(ni.potential_of("sigmoid"), X[:1], z)
     assert errors[0] < 0.5 * errors[1]
     assert float(penalty) >= 0.5 * float((network(X[:1]) - X[:1]).square().sum())
+
+
+def test_the_squared_loss_is_that_of_the_output_behind_every_last_activation() -> None:
+    """Its value and its gradient; the penalty of the last activation, "auto", is larger."""
+    x, generator = X[:30].double(), torch.Generator().manual_seed(2)
+    targets = torch.rand(30, 4, generator=generator, dtype=torch.float64)
+    for end in (nn.Sigmoid(), nn.Tanh(), nn.Identity()):
+        network = nn.Sequential(*model(64, 4), end).double()
+        lifted = ni.lift(network, x[:2])
+        z = lifted.pre_activation(x).detach().requires_grad_(True)
+        expected = 0.5 * (end(z) - targets).square().sum(1)
+        loss = loss_of("squared", lifted, targets)
+        torch.testing.assert_close(loss(z), expected)
+        torch.testing.assert_close(loss.gradient(z), torch.autograd.grad(expected.sum(), z)[0])
+        larger = loss_of("auto", lifted, targets)(z) - expected
+        assert bool((larger > 1e-3).all()) if not isinstance(end, nn.Identity) else bool((larger.abs() < 1e-12).all())
+        first = LiftedTraining(loss="squared").fit(network, [(x, 3 * targets)], 1).loss[0]
+        assert first == pytest.approx(float(0.5 * (end(z) - 3 * targets).square().sum(1).mean()))
 
 
 def test_convolutions_and_any_torch_loss() -> None:
