@@ -21,6 +21,7 @@ class DataParallel(ProcessGroup):
     the gradients, and all take the same step. The parameters are those of one process, up to the order of the sums. They begin at
     those of rank 0. ``group``: a process group of torch.distributed, by default that of all processes; its timeout says how long
     a process waits for the others. ProximalSGD and ProximalSAGA only: the other algorithms search steps by energies of the batch.
+    A function as loss has to give one number for each sample.
 
     Raises RuntimeError, in every process that is left, when one has ended or does not answer within the timeout.
     """

@@ -28,7 +28,8 @@ def validated(
         for pair in loader:
             x, targets = fitted(network, *pair)
             count += len(x)
-            own = processes.part(len(x))
+            # A function of torch may take the samples of a batch together: the first process has the whole of it.
+            own = slice(0, 0 if processes.rank else len(x)) if callable(loss) else processes.part(len(x))
             if own.start == own.stop:
                 continue
             x, targets = x[own], targets[own]

@@ -44,7 +44,7 @@ def encoder(seed: int = 0) -> nn.Module:
 
 
 def mean_squares(output: Tensor, targets: Tensor) -> Tensor:
-    return functional.mse_loss(output, targets)
+    return functional.mse_loss(output, targets, reduction="none").mean(1)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ CASES = {
     "aggregated": Case(LiftedTraining(algorithm=ProximalSAGA()), shuffle=False),
     "contrastive, convolutional": Case(LiftedTraining("contrastive", ProximalSGD(1e-2)), convolutional),
     "codes of an encoder": Case(LiftedTraining(algorithm=ProximalSGD(1e-2)), encoder, CODES),
-    "a mean of torch": Case(LiftedTraining("quadratic", ProximalSGD(1e-2), mean_squares), encoder, CODES),
+    "a loss of torch": Case(LiftedTraining("quadratic", ProximalSGD(1e-2), mean_squares), encoder, CODES),
 }
 
 
@@ -146,6 +146,8 @@ def _refusals(rank: int) -> dict[str, str]:
     whole = CASES["adam"].loader()
     messages["seed"] = _refused(lambda: adam.fit(network, whole, 2, seed=rank, parallel=DataParallel()))
     implicit = LiftedTraining(algorithm=ImplicitSGD())
+    weighted = LiftedTraining(loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 1.0], dtype=torch.float64)))
+    messages["loss"] = _refused(lambda: weighted.fit(network, whole, 2, parallel=DataParallel()))
     messages["algorithm"] = _refused(lambda: implicit.fit(network, whole, 2, parallel=DataParallel()))
     return messages
 

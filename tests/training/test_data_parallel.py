@@ -83,6 +83,7 @@ def test_all_go_on_from_the_checkpoint_that_the_first_wrote(results: list[dict[s
         ("order", r"ValueError: DataParallel: rank\(s\) 1 came with another batch"),
         ("length", r"ValueError: DataParallel: rank\(s\) 1 came with another batch"),
         ("seed", r"ValueError: DataParallel: rank\(s\) 1 came with another network, other settings, epochs or seed"),
+        ("loss", r"ValueError: DataParallel: loss is CrossEntropyLoss, which gives one number .*with reduction='none'"),
         ("algorithm", "ValueError: DataParallel: the algorithm is ImplicitSGD, .* Take ProximalSGD"),
     ],
 )
