@@ -37,8 +37,14 @@ class _MirrorDescent(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Of the constructor too. Raises as it does, for the settings of this group."""
-        _check(type(self).__name__, {**self.defaults, **param_group})
+        who = type(self).__name__
+        _check(who, {**self.defaults, **param_group})
         super().add_param_group(param_group)
+        try:
+            _check_shapes(who, self.param_groups[-1])
+        except ValueError:
+            del self.param_groups[-1]
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         found = super().state_dict()
@@ -62,7 +68,8 @@ class LinBreg(_MirrorDescent):
 
     Closures, parameter groups and schedulers work as in torch. So does state_dict, without J: what is loaded into an optimiser
     goes on with the regularisers that this one was built with. Bungert, Roith, Tenbrinck & Burger, JMLR 23(192), 2022.
-    Raises ValueError for numbers out of range, TypeError for a J without a subdifferential.
+    Raises ValueError for numbers out of range and for a J of other shapes than those of its parameters, as one of rows is of
+    biases; TypeError for a J without a subdifferential.
     """
 
     def __init__(
@@ -161,3 +168,20 @@ def _check(who: str, group: Mapping[str, Any]) -> None:
     if group[REGULARISER] is not None:
         require_object(who, REGULARISER, group[REGULARISER], ("prox",), f"Write {who}(..., regulariser=ni.L1(0.1)).")
         subdifferential_of(who, group[REGULARISER])
+
+
+def _check_shapes(who: str, group: Mapping[str, Any]) -> None:
+    """Raise ValueError for a parameter that J cannot take, as torch's own errors in the first step would not tell which."""
+    regulariser = group[REGULARISER]
+    if regulariser is None:
+        return
+    for k, p in enumerate(group["params"]):
+        try:
+            regulariser.prox(torch.zeros_like(p)[None])
+        except (IndexError, RuntimeError, ValueError) as error:
+            name = group["param_names"][k] if "param_names" in group else k
+            raise ValueError(
+                f"{who}: regulariser {regulariser} cannot take parameter {name} of its group, of shape {tuple(p.shape)} "
+                f"({error}). Put matrices and vectors in groups of their own: {who}([{{'params': matrices, 'regulariser': ...}}, "
+                f"{{'params': biases}}])."
+            ) from error

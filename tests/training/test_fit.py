@@ -12,11 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -477,6 +479,82 @@ def test_linearised_bregman_optimisers(kind: type[LinBreg] | type[AdaBreg]) -> N
     torch.testing.assert_close(plain, reference, rtol=1e-5, atol=1e-6)
 
 
+def shrunk(v: np.ndarray, weight: float) -> np.ndarray:
+    return np.sign(v) * np.maximum(np.abs(v) - weight, 0)
+
+
+LR, DELTA, WEIGHT = 0.3, 2.0, 0.2
+BEGUN, TARGET = np.array([0.5, 0.0, -0.3, 0.0]), np.array([1.0, 0.05, -2.0, 3.0])
+
+
+def dual_at(theta: np.ndarray) -> np.ndarray:
+    """The dual variable at the beginning: theta/delta plus the least subgradient of weight ||.||_1."""
+    return theta / DELTA + WEIGHT * np.sign(theta)
+
+
+def by_momentum(momentum: float, steps: int) -> np.ndarray:
+    theta, v, d = BEGUN, dual_at(BEGUN), np.zeros(4)
+    for _ in range(steps):
+        d = momentum * d + (1 - momentum) * (theta - TARGET)
+        v = v - LR * d
+        theta = DELTA * shrunk(v, WEIGHT)
+    return theta
+
+
+def by_adam(first: float, second: float, eps: float, steps: int) -> np.ndarray:
+    theta, v, m, s = BEGUN, dual_at(BEGUN), np.zeros(4), np.zeros(4)
+    for k in range(1, steps + 1):
+        g = theta - TARGET
+        m, s = first * m + (1 - first) * g, second * s + (1 - second) * g**2
+        v = v - LR * (m / (1 - first**k)) / (np.sqrt(s / (1 - second**k)) + eps)
+        theta = DELTA * shrunk(v, WEIGHT)
+    return theta
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize(
+    ("kind", "settings", "recursion"),
+    [
+        (LinBreg, {}, partial(by_momentum, 0.0)),
+        (LinBreg, {"momentum": 0.7}, partial(by_momentum, 0.7)),
+        (AdaBreg, {}, partial(by_adam, 0.9, 0.999, 1e-8)),
+        (AdaBreg, {"betas": (0.5, 0.8), "eps": 0.1}, partial(by_adam, 0.5, 0.8, 0.1)),
+    ],
+    ids=["plain", "momentum", "adam", "adam of other settings"],
+)
+def test_the_sparse_optimisers_follow_the_recursions_of_the_paper(
+    kind: type[LinBreg] | type[AdaBreg], settings: dict[str, Any], recursion: Callable[[int], np.ndarray], steps: int
+) -> None:
+    """Written in NumPy, for 1/2||theta - target||^2; entries that begin at zero, and one that stays there for steps."""
+    theta = nn.Parameter(torch.tensor(BEGUN))
+    optimiser = kind([theta], lr=LR, regulariser=ni.L1(WEIGHT), delta=DELTA, **settings)
+    for _ in range(steps):
+        theta.grad = theta.detach() - torch.tensor(TARGET)
+        optimiser.step()
+    expected = recursion(steps)
+    np.testing.assert_allclose(theta.detach().numpy(), expected, rtol=1e-12, atol=1e-14)
+    assert kind is AdaBreg or expected[1] == 0
+
+
+@pytest.mark.parametrize("kind", [LinBreg, AdaBreg])
+def test_a_regulariser_of_rows_is_refused_for_biases_when_the_optimiser_is_built(
+    kind: type[LinBreg] | type[AdaBreg],
+) -> None:
+    rows, model = ni.GroupL21(2, 0.1), network()
+    text = rf"{kind.__name__}: regulariser GroupL21.* cannot take parameter {{}} of its group, of shape \(8,\).*'params': biases"
+    with pytest.raises(ValueError, match=text.format(1)):
+        kind(model.parameters(), regulariser=rows)
+    with pytest.raises(ValueError, match=text.format("0.bias")):
+        kind(model.named_parameters(), regulariser=rows)
+    matrices, biases = ([p for p in model.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
+    optimiser = kind([{"params": matrices, "regulariser": rows}, {"params": biases[:1]}])
+    with pytest.raises(ValueError, match="cannot take parameter 0"):
+        optimiser.add_param_group({"params": biases[1:], "regulariser": rows})
+    optimiser.add_param_group({"params": biases[1:]})
+    nn.functional.cross_entropy(model(X), Y).backward()
+    optimiser.step()
+
+
 @pytest.mark.parametrize("kind", [LinBreg, AdaBreg])
 def test_an_optimiser_goes_on_from_the_disk_with_its_own_regularisers(kind: type[LinBreg] | type[AdaBreg]) -> None:
     """By torch's own save and load, with a scheduler and two groups; a deep copy goes on too."""
@@ -543,5 +621,10 @@ def test_sparsify_and_refusals_of_the_optimisers() -> None:
         LinBreg([nn.Parameter(weights)], lr=-1.0)
     with pytest.raises(ValueError, match="LinBreg: momentum is 1"):
         LinBreg([nn.Parameter(weights)], momentum=1.0)
-    with pytest.raises(ValueError, match="AdaBreg: betas"):
-        AdaBreg([nn.Parameter(weights)], betas=(0.9, 1.0))
+    for wrong, text in (
+        ({"betas": (0.9, 1.0)}, r"betas is \(0\.9, 1\.0\), but both must be at least 0 and below 1"),
+        ({"betas": (0.9,)}, r"betas is \(0\.9,\), but both must be"),
+        ({"eps": -1.0}, r"eps is -1.0, but must be positive"),
+    ):
+        with pytest.raises(ValueError, match=f"AdaBreg: {text}"):
+            AdaBreg([nn.Parameter(weights)], **wrong)  # type: ignore[arg-type]
