@@ -104,10 +104,11 @@ class LiftedTraining:
         ``seed``, and has its own generator back afterwards. validation: another
         loader; with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the
         best one.
-        checkpoint: a file that is written after every batch and at the end of each epoch; where that would take more than a tenth
-        of the time, only after ten times as long as the last writing took. A process that is killed loses the batch under way,
-        and no more than that many seconds before it. Called again with the same arguments, an interrupted ``fit`` goes on from
-        there, to the same parameters; one that has ended returns at once.
+        checkpoint: a file that is written at the end of each epoch, and after a batch once ten times as long has passed as the
+        last writing took: where batches last that long, after every one, and a process that is killed loses the batch under way
+        and nothing else; where they are shorter, so that writing takes a tenth of the time at most, it loses up to that many
+        seconds before it too. Called again with the same arguments, an interrupted ``fit`` goes on from there, to the same
+        parameters; one that has ended returns at once.
         parallel: ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all
         go on from it.
 

@@ -112,31 +112,30 @@ def test_an_interrupted_training_ends_as_the_uninterrupted_one(
 
 
 SCRIPT = """
-import sys
+import math, sys
 sys.path.insert(0, {tests!r})
 from test_fit import Killed, network
-from netinverse.training import LiftedTraining
+from netinverse.training import LiftedTraining, journal
+journal.SHARE = math.inf
 LiftedTraining().fit(network(), Killed(), 3, checkpoint={path!r}, seed=3)
 """
 PAIRS = [(X[k : k + 20], Y[k : k + 20]) for k in range(0, 120, 20)]
 
 
 class Killed:
-    """Batches, of which the fourth of the second epoch, after one of half a second's work, kills the process that asks for it."""
+    """Batches, of which the fourth of the second epoch kills the process that asks for it."""
 
     begun = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for k, pair in enumerate(PAIRS):
             self.begun += k == 1  # no look at the first batch
-            if self.begun == 2 and k == 2:
-                time.sleep(0.5)
             if self.begun == 2 and k == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield pair
 
 
-def test_kill_loses_the_current_batch_alone(tmp_path: Path) -> None:
+def test_a_kill_loses_the_batch_under_way_alone_where_every_batch_is_written(tmp_path: Path) -> None:
     path = tmp_path / "training.npz"
     script = SCRIPT.format(tests=str(Path(__file__).parent), path=str(path))
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == -signal.SIGKILL
@@ -148,12 +147,15 @@ def test_kill_loses_the_current_batch_alone(tmp_path: Path) -> None:
     assert all(map(torch.equal, whole.parameters(), resumed.parameters()))
 
 
-def test_writing_takes_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("cost", "expected"), [(0.09, [*range(1, 13), 0]), (0.25, [1, 4, 7, 10, 0])])
+def test_every_batch_is_written_where_that_takes_at_most_a_tenth_of_the_time(
+    cost: float, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By a clock on which a batch lasts a second: writing of 0.25 s comes after 2.5 s, that is three batches."""
     now, written = [0.0], []
 
     def write(path: Path, tensors: object, meta: dict[str, int], compressed: bool) -> None:
-        now[0] += 0.25
+        now[0] += cost
         written.append(meta["batch"])
 
     class Seconds:
@@ -166,7 +168,7 @@ def test_writing_takes_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("netinverse.training.journal.time", clock)
     monkeypatch.setattr("netinverse.training.journal.write_archive", write)
     LiftedTraining().fit(network(), Seconds(), 1, checkpoint=tmp_path / "training.npz")
-    assert written == [1, 4, 7, 10, 0]
+    assert written == expected
 
 
 def test_a_foreign_or_damaged_checkpoint_is_refused_and_left(tmp_path: Path) -> None:
