@@ -74,12 +74,15 @@ class Batches:
         except TypeError:  # a loader that does not know
             return fingerprint(*self.first), None
 
-    def may_have(self, mark: tuple[str, int | None]) -> bool:
-        """Whether the mark may be of these data: of a loader that draws anew every time, as noise, any first batch may be."""
+    def difference(self, mark: tuple[str, int | None]) -> str:
+        """Of these data from those with the mark, in words; "" where it may be theirs.
+
+        Of a loader that draws anew every time, as noise, any first batch may be.
+        """
         first, count = self.mark
         if count != mark[1] and None not in (count, mark[1]):
-            return False
-        return first == mark[0] or first != fingerprint(*next(self._pairs(0)))
+            return f"the number of batches is {count}, and was {mark[1]}"
+        return "" if first == mark[0] or first != fingerprint(*next(self._pairs(0))) else "the first batch differs"
 
     def _pairs(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The sampler has a generator of ours while it draws, and its own whenever anybody else could see it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from netinverse.training.processes import Team
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = "netinverse training 1"
+FORMAT = "netinverse training 2"
 SHARE = 0.1
 """Of the time since the last writing, what another one within an epoch may take; it is expected to take as long as the last."""
 COLUMNS = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "samples", "seconds")
@@ -39,10 +39,13 @@ class Kept:
 
 @dataclass
 class Journal:
-    """``epoch``, ``batch``: what comes next. ``decisive``, ``data``: what the checkpoint of another training differs in."""
+    """``epoch``, ``batch``: what comes next. ``decisive``, ``data``: what the checkpoint of another training differs in.
+
+    ``decisive``: by name, a number as it is and anything else by its fingerprint.
+    """
 
     path: Path | None
-    decisive: str
+    decisive: dict[str, str | float]
     data: tuple[str, int | None] = ("", None)
     epoch: int = 0
     batch: int = 0
@@ -58,7 +61,7 @@ class Journal:
 
     @classmethod
     def open(
-        cls, path: Path | None, settings: Sequence[object], problem: TrainingProblem, epochs: int, batches: Batches
+        cls, path: Path | None, settings: Mapping[str, object], problem: TrainingProblem, epochs: int, batches: Batches
     ) -> Journal:
         """A new one, or that of the checkpoint.
 
@@ -70,7 +73,9 @@ class Journal:
         shapes = tuple((name, tuple(p.shape), str(p.dtype)) for name, p in tensors.items())
         nodes = tuple((node.name, node.potential) for node in problem.network.nodes)
         loss = problem.loss if isinstance(problem.loss, str) else _name_of(problem.loss)
-        journal = cls(path, fingerprint(*settings, loss, shapes, nodes, epochs, batches.seed))
+        decisive = {**settings, "loss": loss, "network": (shapes, nodes), "epochs": epochs, "seed": batches.seed}
+        numbers = {name: value for name, value in decisive.items() if isinstance(value, int | float)}
+        journal = cls(path, {name: numbers.get(name, fingerprint(value)) for name, value in decisive.items()})
         if path is None:
             return journal
         if not path.parent.is_dir():
@@ -94,11 +99,7 @@ class Journal:
                 f"LiftedTraining.fit: checkpoint {str(path)!r} is no complete checkpoint of a training ({error}). It is left as "
                 f"it is; pass another file, or delete this one to begin anew."
             ) from error
-        differs = ""
-        if decisive != self.decisive:
-            differs = "the network, the settings, the loss, the epochs, the seed or the order of steps in the processes differ"
-        elif not batches.may_have(data):
-            differs = "the first batch or the number of batches differs"
+        differs = "; ".join(_differences(self.decisive, decisive)) or batches.difference(data)
         if differs:
             raise ValueError(
                 f"LiftedTraining.fit: checkpoint {str(path)!r} is of another training: {differs}. It is left as it is; pass "
@@ -192,6 +193,14 @@ class Journal:
             "seconds": self.seconds + time.perf_counter() - self._began,
         }
         write_archive(path, tensors, meta, compressed=False)
+
+
+def _differences(here: Mapping[str, str | float], there: Mapping[str, str | float]) -> list[str]:
+    return [
+        f"the {name} differs" if isinstance(value, str) else f"{name} is {value}, and was {there.get(name)}"
+        for name, value in here.items()
+        if value != there.get(name)
+    ]
 
 
 def _name_of(function: object) -> str:

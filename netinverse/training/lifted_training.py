@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -117,37 +117,16 @@ class LiftedTraining:
         empty loader; RuntimeError where a batch has no finite loss or gradient: the parameters are then those before that batch;
         and where ``patience`` has a validation loss to compare that is NaN.
         """
-        require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
-        if patience is not None:
-            require_whole("LiftedTraining.fit", "patience", patience, 1, "Leave it out to train for all epochs.")
-        if validation is not None:
-            require_object(
-                "LiftedTraining.fit", "validation", validation, ("__iter__",), "Pass a DataLoader, or a list of batches."
-            )
-        require_seed("LiftedTraining.fit", seed)
-        if parallel is not None:
-            require_object("LiftedTraining.fit", "parallel", parallel, ("share",), "Write parallel=ni.training.DataParallel().")
-        processes = OneProcess() if parallel is None else parallel
-        sweeps = MANY if self.penalty == "contrastive" else 1
-        processes.accept(self.algorithm, sweeps)
+        _require_settings(epochs, validation, patience, seed)
+        processes = _processes(parallel)
+        processes.accept(self.algorithm, self._sweeps)
         batches = Batches.of(loader, self.algorithm.batches, seed)
         lifted = _lifted(network, batches)
-        statistics = BatchStatistics.of(lifted, network)
-        problem = TrainingProblem(
-            statistics.coupled,
-            self.loss,
-            self.penalty,
-            self.weight,
-            sweeps,
-            self.auxiliaries,
-            self.regulariser,
-            by_node(self.activation_regulariser, lifted),
-            statistics,
-        )
-        if not problem.parameters:
-            raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
+        problem = self._problem(lifted, network)
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "loss"}
+        settings["order of steps in the processes"] = processes.schedule
         path = None if checkpoint is None else require_path("LiftedTraining.fit", "checkpoint", checkpoint)
-        journal = Journal.open(path, (self, processes.schedule), problem, epochs, batches)
+        journal = Journal.open(path, settings, problem, epochs, batches)
         processes.agree(journal.place, lifted.device)
         team = processes.share(problem)
         run = self.algorithm.begin(team.problem)
@@ -166,6 +145,27 @@ class LiftedTraining:
         journal.put_best(team.problem.learned, patience)
         team.complete()
         return journal.table()
+
+    @property
+    def _sweeps(self) -> int:
+        return MANY if self.penalty == "contrastive" else 1
+
+    def _problem(self, lifted: LiftedNetwork, network: nn.Module) -> TrainingProblem:
+        statistics = BatchStatistics.of(lifted, network)
+        problem = TrainingProblem(
+            statistics.coupled,
+            self.loss,
+            self.penalty,
+            self.weight,
+            self._sweeps,
+            self.auxiliaries,
+            self.regulariser,
+            by_node(self.activation_regulariser, lifted),
+            statistics,
+        )
+        if not problem.parameters:
+            raise ValueError("LiftedTraining.fit: no parameter of the network requires a gradient, so there is nothing to train.")
+        return problem
 
     def _epoch(self, team: Team, run: Run, batches: Batches, journal: Journal, epoch: int, epochs: int) -> None:
         network, progress = team.problem.network, epoch / epochs
@@ -192,6 +192,22 @@ class LiftedTraining:
             raise ValueError(
                 "LiftedTraining.fit: the loader gives no batch, so there is nothing to learn from. Check its dataset."
             )
+
+
+def _require_settings(epochs: int, validation: object, patience: int | None, seed: int) -> None:
+    require_whole("LiftedTraining.fit", "epochs", epochs, 1, "The default is 10.")
+    if patience is not None:
+        require_whole("LiftedTraining.fit", "patience", patience, 1, "Leave it out to train for all epochs.")
+    if validation is not None:
+        require_object("LiftedTraining.fit", "validation", validation, ("__iter__",), "Pass a DataLoader, or a list of batches.")
+    require_seed("LiftedTraining.fit", seed)
+
+
+def _processes(parallel: Processes | None) -> Processes:
+    if parallel is None:
+        return OneProcess()
+    require_object("LiftedTraining.fit", "parallel", parallel, ("share",), "Write parallel=ni.training.DataParallel().")
+    return parallel
 
 
 def _require_function(name: str, value: object, example: str) -> None:

@@ -179,6 +179,8 @@ def test_a_foreign_or_damaged_checkpoint_is_refused_and_left(tmp_path: Path) -> 
         LiftedTraining().fit(nn.Sequential(nn.Linear(5, 3)), loader(), 1, checkpoint=path)
     with pytest.raises(ValueError, match="is of another training"):
         LiftedTraining(algorithm=ProximalSGD(0.5)).fit(network(), loader(), 1, checkpoint=path)
+    with pytest.raises(ValueError, match="is of another training: the number of batches is 4, and was 6"):
+        LiftedTraining().fit(network(), PAIRS[:4], 1, checkpoint=path)
     assert path.read_bytes() == before
     path.write_bytes(before[:100])
     with pytest.raises(ValueError, match="is no complete checkpoint of a training"):
@@ -205,16 +207,23 @@ def test_data_losses_and_activations_are_those_of_the_checkpoint(tmp_path: Path)
 
     path = interrupted("a.npz", leaky(0.1))
     before = path.read_bytes()
-    for data in (DataLoader(TensorDataset(X, Y), 40), DataLoader(TensorDataset(-X, Y), 20)):
-        with pytest.raises(ValueError, match="is of another training: the first batch or the number of batches differs"):
-            LiftedTraining().fit(leaky(0.1), data, 3, checkpoint=path)
-    for training, model in ((LiftedTraining(), leaky(0.9)), (LiftedTraining(loss=other_loss), leaky(0.1))):
-        with pytest.raises(ValueError, match="is of another training: the network, the settings, the loss"):
-            training.fit(model, loader(False), 3, checkpoint=path)
+    plain, data = LiftedTraining(), loader(False)
+    for training, model, pairs, epochs, seed, text in (
+        (plain, leaky(0.1), DataLoader(TensorDataset(X, Y), 40), 3, 0, "the first batch differs"),
+        (plain, leaky(0.1), DataLoader(TensorDataset(-X, Y), 20), 3, 0, "the first batch differs"),
+        (plain, leaky(0.9), data, 3, 0, "the network differs"),
+        (plain, leaky(0.1), data, 5, 0, "epochs is 5, and was 3"),
+        (plain, leaky(0.1), data, 3, 8, "seed is 8, and was 0"),
+        (LiftedTraining(loss=other_loss), leaky(0.1), data, 3, 0, "the loss differs"),
+        (LiftedTraining("quadratic", weight=0.5), leaky(0.1), data, 3, 0, "the penalty differs; weight is 0.5, and was 1.0"),
+        (LiftedTraining(algorithm=ProximalSAGA()), leaky(0.1), data, 3, 0, "the algorithm differs"),
+    ):
+        with pytest.raises(ValueError, match=rf"is of another training: {text}\. It is left"):
+            training.fit(model, pairs, epochs, checkpoint=path, seed=seed)
     assert path.read_bytes() == before
     assert len(LiftedTraining().fit(leaky(0.1), loader(False), 3, checkpoint=path)) == 3
     path = interrupted("b.npz", network(), LiftedTraining(loss=nn.functional.cross_entropy))
-    with pytest.raises(ValueError, match="is of another training: the network, the settings, the loss"):
+    with pytest.raises(ValueError, match=r"is of another training: the loss differs\."):
         LiftedTraining(loss=other_loss).fit(network(), loader(False), 3, checkpoint=path)
     path = interrupted("d.npz", nn.Sequential(nn.Linear(5, 4), nn.PReLU(init=0.3), nn.Linear(4, 3)))
     other = nn.Sequential(nn.Linear(5, 4), nn.PReLU(init=0.4), nn.Linear(4, 3))  # its slope is learned, as its weights are
