@@ -41,7 +41,6 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "capture_repr": (),
     "doc_module": ("netinverse",),
-    "reference_url": {"netinverse": None},
     "download_all_examples": False,
     "write_computation_times": False,
     "min_reported_time": 60,

@@ -127,10 +127,18 @@ def _plain(line: str) -> str:
     return "".join(piece if piece.startswith("``") else re.sub(r"([\\*_|`])", r"\\\1", piece) for piece in pieces)
 
 
+def arguments_of(obj: Any) -> list[str]:
+    """The arguments of a function, or the fields of a class."""
+    try:
+        found = inspect.signature(obj).parameters if callable(obj) else {}
+    except ValueError:  # an exception without an __init__ of its own has none that Python knows
+        found = {}
+    fields = getattr(obj, "__annotations__", {}) if inspect.isclass(obj) else {}
+    return [name for name in dict.fromkeys([*found, *fields]) if name != "self"]
+
+
 def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    arguments = inspect.signature(obj).parameters if what in ("class", "function", "method") and callable(obj) else ()
-    fields = [*arguments, *getattr(obj, "__annotations__", ())] if what == "class" else [*arguments]
-    lines[:] = escaped(lines, [each for each in dict.fromkeys(fields) if each != "self"])
+    lines[:] = escaped(lines, arguments_of(obj))
 
 
 def signature(app: Any, what: str, name: str, obj: Any, options: Any, text: str | None, result: str | None) -> Any:

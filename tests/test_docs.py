@@ -119,6 +119,8 @@ def test_every_public_name_is_in_the_reference() -> None:
         tree = ast.parse(Path(str(room.__file__)).read_text("utf-8"))
         public = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
         assert {f"{room.__name__}.{name}" for name in public} <= listed
+    arguments = loaded(DOCS / "reference_pages.py").arguments_of
+    assert arguments(ni.add_noise)[:2] == ["clean", "relative"] and arguments(ni.CheckpointWarning) is not None
     for objects in pages.values():
         assert all(value.__doc__ for value in objects.values()), [path for path, value in objects.items() if not value.__doc__]
 
