@@ -43,7 +43,7 @@ sphinx_gallery_conf = {
     "doc_module": ("netinverse",),
     "download_all_examples": False,
     "write_computation_times": False,
-    "min_reported_time": 60,
+    "min_reported_time": 3600,
     "matplotlib_animations": False,
 }
 

@@ -12,8 +12,21 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
-REWRITTEN = ((r"\\dots\b", r"\\ldots"), (r"\\textstyle\b", ""), (r"\\([td]?)frac(\d)(\d)", r"\\\1frac{\2}{\3}"))
+REWRITTEN = (
+    (r"\\dots\b", r"\\ldots"),
+    (r"\\textstyle\b", ""),
+    (r"\\([td]?)frac(\d)(\d)", r"\\\1frac{\2}{\3}"),
+    (r"\\operatorname\*", r"\\operatorname"),
+    (r"([a-zA-Z}])\\operatorname", r"\1\\,\\operatorname"),
+)
 """What the converter does not know, as what it does."""
+
+SPACED = (
+    (r'<mo class="mathopen">(\||‖)</mo>', r'<mo form="prefix">\1</mo>'),
+    (r"<mo>(\||‖)</mo>", r'<mo form="postfix">\1</mo>'),
+    (r'<mo>&ApplyFunction;</mo>(?!\s*<mo stretchy="false">[(\[])', '<mspace width="0.17em"></mspace>'),
+)
+"""Bars that open or close, and the name of a function before its argument: browsers space them by what they are told they are."""
 
 
 def converted(node: Any, block: bool) -> str:
@@ -21,10 +34,13 @@ def converted(node: Any, block: bool) -> str:
     for old, new in REWRITTEN:
         tex = re.sub(old, new, tex)
     try:
-        return str(tex2mathml(tex, as_block=block))
+        found = str(tex2mathml(tex, as_block=block))
     except MathError as error:
         logger.warning("a formula cannot be shown: %s: %s", error, tex, location=node, type="mathml")
         return f"<code>{tex}</code>"
+    for old, new in SPACED:
+        found = re.sub(old, new, found)
+    return found
 
 
 def inline(translator: Any, node: Any) -> None:
