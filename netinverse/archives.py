@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a file that is damaged, cut or something else may raise."""
 
 
@@ -41,6 +42,17 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def require_format(found: object, own: str) -> None:
+    """Raise ValueError unless the format that a file names is the one that is read here, such as "netinverse study 1"."""
+    if found == own:
+        return
+    kind, version = own.rsplit(" ", 1)
+    newer = str(found).removeprefix(f"{kind} ")
+    if newer.isdigit() and int(newer) > int(version):
+        raise ValueError(f"its format is {found!r}, that of a newer netinverse, and this one reads {own!r}: update netinverse")
+    raise ValueError(f"its format is {found!r}, not {own!r}")
 
 
 def clear_leftovers(path: Path) -> None:

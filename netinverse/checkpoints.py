@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netinverse.archives import UNREADABLE, clear_leftovers, read_archive, write_archive
+from netinverse.archives import UNREADABLE, clear_leftovers, read_archive, require_format, write_archive
 
 FORMAT = "netinverse checkpoint 1"
 PART = "part"
@@ -82,8 +82,7 @@ class Checkpoint:
             raise ValueError(f"{who} is a folder, so that nothing can be kept in it. Give another path, of a file.")
         try:
             tensors, meta = read_archive(self.path)
-            if meta.get("format") != FORMAT:
-                raise ValueError(f"its format is {meta.get('format')!r}")
+            require_format(meta.get("format"), FORMAT)
             before, described = dict(meta["problem"]), [dict(each) for each in meta["parts"]]
             saved: dict[str, Tensor] = {}
             own: list[dict[str, Tensor]] = [{} for _ in described]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netinverse.archives import UNREADABLE, read_archive, write_archive
+from netinverse.archives import UNREADABLE, clear_leftovers, read_archive, require_format, write_archive
 from netinverse.checks import first_samples, require_path
 from netinverse.diagnostics.certificates import Certificate
 from netinverse.solvers.status import Status
@@ -116,7 +116,14 @@ class Reconstruction:
                 f"Reconstruction.save: the folder of {os.fspath(path)!r} does not exist, so nothing was written. Make it first."
             )
         tensors, meta = self.archive()
-        write_archive(target, tensors, {"format": FORMAT, **meta})
+        try:
+            write_archive(target, tensors, {"format": FORMAT, **meta})
+            clear_leftovers(target)
+        except OSError as error:
+            raise OSError(
+                f"Reconstruction.save: {os.fspath(path)!r} could not be written ({error}). What was there before is as it was, "
+                f"and this result is still in memory. Make room, or give another path."
+            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Reconstruction:
@@ -126,8 +133,7 @@ class Reconstruction:
             raise FileNotFoundError(f"Reconstruction.load: there is no file {os.fspath(path)!r}. Check the path.")
         try:
             tensors, meta = read_archive(source)
-            if meta["format"] != FORMAT:
-                raise ValueError(f"format {meta['format']!r}")
+            require_format(meta.get("format"), FORMAT)
             return cls.of_archive(tensors, meta)
         except UNREADABLE as error:
             raise ValueError(

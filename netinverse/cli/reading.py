@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
+
+from netinverse.archives import UNREADABLE
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -29,23 +31,30 @@ def read_array(path: Path, name: str) -> torch.Tensor:
     """The array of a .npy file, or of a .npz file with one array or one called ``data``. Never unpickles."""
     require_file(path, name)
     try:
-        found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        found, names = _array_in(path)
+    except UNREADABLE as error:
         raise ValueError(
             f"{name} {path} is not a NumPy file of numbers (pickled objects are not read, since they can run code). "
             f"Write it with numpy.save."
         ) from error
-    if isinstance(found, np.lib.npyio.NpzFile):
-        with found:
-            key = "data" if "data" in found.files else found.files[0] if len(found.files) == 1 else None
-            if key is None:
-                raise ValueError(f"{name} {path} holds {', '.join(found.files) or 'nothing'}; keep one array, or call one data.")
-            found = found[key]
+    if found is None:
+        raise ValueError(f"{name} {path} holds {', '.join(names) or 'nothing'}; keep one array, or call one data.")
     if found.dtype.kind not in "fiub":
         raise TypeError(f"{name} {path} has dtype {found.dtype}, but must hold real numbers.")
     if found.dtype.kind != "f" or found.dtype.itemsize > 8:
         found = found.astype(np.float64)
     return torch.from_numpy(np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("=")))
+
+
+def _array_in(path: Path) -> tuple[np.ndarray[Any, Any] | None, list[str]]:
+    """The array, and the names of all there are; None where none is meant."""
+    found = np.load(path, allow_pickle=False)
+    if not isinstance(found, np.lib.npyio.NpzFile):
+        return found, []
+    with found:
+        names = found.files
+        key = "data" if "data" in names else names[0] if len(names) == 1 else None
+        return None if key is None else found[key], names
 
 
 def parse_noise_level(text: str) -> float | torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 SETTINGS = "settings.json"
+UNFINISHED = ".part-"
 
 
 class StudyWarning(UserWarning):
@@ -35,6 +36,8 @@ class Folder(Generic[T]):
     def claim(self, who: str, settings: Mapping[str, Any]) -> None:
         """Make the folder, or check that it is of these settings. Raises ValueError where it is of others, or something else."""
         target = self.path / SETTINGS
+        for left in self.path.glob(f"{UNFINISHED}*"):  # of writers that were killed in the middle
+            left.unlink(missing_ok=True)
         if target.exists():
             try:
                 before = json.loads(target.read_text("utf-8"))
@@ -53,8 +56,14 @@ class Folder(Generic[T]):
                 f"{who}: {os.fspath(self.path)!r} exists and holds no study, so nothing was written to it. Give a new or an "
                 f"empty folder."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(target, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8"))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(target, lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8"))
+        except OSError as error:
+            raise OSError(
+                f"{who}: nothing can be written to the folder {os.fspath(self.path)!r} ({error}), so that no finished cell could "
+                f"be kept. Give a folder that can be written to, or none."
+            ) from error
 
     def cell(self, number: int) -> Path:
         return self.path / f"cell-{number:05}{self.suffix}"
@@ -89,7 +98,7 @@ class Folder(Generic[T]):
 
 def write_whole(target: Path, write: Callable[[Path], object]) -> None:
     """Write beside the file and move it there, so that an interruption leaves the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=UNFINISHED, suffix=target.suffix)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netinverse.archives import require_format
 from netinverse.checks import require_path
 from netinverse.studies.folder import write_whole
 from netinverse.studies.rates import Rate, fit
@@ -101,12 +102,12 @@ class Study:
         """Write one HTML page with figures, tables, settings and versions; it needs no other file."""
         from netinverse.studies.report import page
 
-        write_whole(_target("Study.report", path, ".html"), lambda target: target.write_text(page(self), "utf-8"))
+        _written("Study.report", path, ".html", lambda target: target.write_text(page(self), "utf-8"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one Parquet file; it appears whole or not at all."""
         meta = {"format": FORMAT, "settings": dict(self.settings), "notes": list(self.notes)}
-        write_whole(_target("Study.save", path, ".parquet"), lambda target: write_table(self.table, target, meta))
+        _written("Study.save", path, ".parquet", lambda target: write_table(self.table, target, meta))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Study:
@@ -116,11 +117,10 @@ class Study:
             raise FileNotFoundError(f"Study.load: there is no file {os.fspath(path)!r}. Check the path.")
         try:
             table, meta = read_table(source)
-            if meta.get("format") != FORMAT:
-                raise ValueError(f"its format is {meta.get('format')!r}")
-        except ValueError as error:
+            require_format(meta.get("format"), FORMAT)
+            return cls(table, meta["settings"], tuple(meta["notes"]))
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"Study.load: {os.fspath(path)!r} is no study ({error}). Study.save writes one.") from error
-        return cls(table, meta["settings"], tuple(meta["notes"]))
 
     def _of(self, rule: str | None) -> pd.DataFrame:
         known = self.rules
@@ -131,7 +131,7 @@ class Study:
         return self.table[self.table["rule"] == rule]
 
 
-def _target(who: str, path: str | os.PathLike[str], suffix: str) -> Path:
+def _written(who: str, path: str | os.PathLike[str], suffix: str, write: Callable[[Path], object]) -> None:
     target = require_path(who, "path", path)
     if target.suffix != suffix:
         raise ValueError(f"{who}: the path is {os.fspath(path)!r}, but must end in {suffix}.")
@@ -139,4 +139,10 @@ def _target(who: str, path: str | os.PathLike[str], suffix: str) -> Path:
         raise FileNotFoundError(
             f"{who}: the folder of {os.fspath(path)!r} does not exist, so nothing was written. Make it first."
         )
-    return target
+    try:
+        write_whole(target, write)
+    except OSError as error:
+        raise OSError(
+            f"{who}: {os.fspath(path)!r} could not be written ({error}). What was there before is as it was, and this study is "
+            f"still in memory. Make room, or give another path."
+        ) from error

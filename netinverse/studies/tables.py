@@ -19,7 +19,9 @@ def write_table(table: pd.DataFrame, path: Path, meta: Mapping[str, Any] | None 
 
     found = pa.Table.from_pandas(table, preserve_index=False)
     text = json.dumps({} if meta is None else dict(meta)).encode()
-    parquet.write_table(found.replace_schema_metadata({**(found.schema.metadata or {}), KEY: text}), path)
+    parquet.write_table(
+        found.replace_schema_metadata({**(found.schema.metadata or {}), KEY: text}), path, write_page_checksum=True
+    )
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -28,7 +30,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     from pyarrow import parquet
 
     try:
-        found = parquet.read_table(path)
+        found = parquet.read_table(path, page_checksum_verification=True)
         meta: dict[str, Any] = json.loads((found.schema.metadata or {})[KEY])
         table: pd.DataFrame = found.to_pandas()
         return table, meta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from netinverse.archives import UNREADABLE, read_archive, write_archive
+from netinverse.archives import UNREADABLE, clear_leftovers, read_archive, require_format, write_archive
+from netinverse.checkpoints import CheckpointWarning
 from netinverse.fingerprint import fingerprint
 from netinverse.training.algorithm import Run
 from netinverse.training.batches import Batches
@@ -58,6 +60,7 @@ class Journal:
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
         self._written, self._cost = time.monotonic(), 0.0
+        self._failed = False
 
     @classmethod
     def open(
@@ -90,8 +93,7 @@ class Journal:
     def _read(self, path: Path, batches: Batches) -> None:
         try:
             tensors, meta = read_archive(path)
-            if meta.get("format") != FORMAT:
-                raise ValueError(f"its format is {meta.get('format')!r}")
+            require_format(meta.get("format"), FORMAT)
             numbers = (meta["epoch"], meta["batch"], meta["rows"], meta["sums"], meta["seconds"])
             decisive, data = meta["decisive"], (meta["first batch"], meta["batches"])
         except UNREADABLE as error:
@@ -192,7 +194,18 @@ class Journal:
             "sums": list(self.sums),
             "seconds": self.seconds + time.perf_counter() - self._began,
         }
-        write_archive(path, tensors, meta, compressed=False)
+        try:
+            write_archive(path, tensors, meta, compressed=False)
+            clear_leftovers(path)
+        except OSError as error:
+            if not self._failed:
+                warnings.warn(
+                    f"LiftedTraining.fit: checkpoint {str(path)!r} could not be written ({error}). The training goes on without; "
+                    f"an earlier checkpoint is still there. Make room or take another path next time.",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+            self._failed = True
 
 
 def _differences(here: Mapping[str, str | float], there: Mapping[str, str | float]) -> list[str]:
