@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -95,43 +92,6 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(name: str, tmp_path: Pa
         np.testing.assert_array_equal(a.to_numpy(), b.to_numpy())
     again = ni.invert(model, y, checkpoint=path, **arguments)  # what is finished is found again
     assert torch.equal(again.x, whole.x)
-
-
-SCRIPT = """
-import sys, torch
-import netinverse as ni
-from netinverse import checkpoints
-from tests.test_checkpoints import data, network
-checkpoints.EVERY = 0.01
-model = network(True)
-y, level = data(model)
-result = ni.invert(model, y, input_shape=(1, 8, 8), noise_level=level, tolerance=1e-2, checkpoint=sys.argv[1])
-result.save(sys.argv[2])
-"""
-
-
-def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    model = network(True)
-    y, level = data(model)
-    whole = ni.invert(model, y, input_shape=(1, 8, 8), noise_level=level, tolerance=1e-2)
-    path, out = tmp_path / "work.npz", tmp_path / "result.npz"
-    command = [sys.executable, "-c", SCRIPT, str(path), str(out)]
-    kills = 0
-    for _ in range(30):
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
-        before = path.stat().st_mtime_ns if path.exists() else 0
-        while process.poll() is None and kills < 3:
-            # Killed once it has written something new, wherever it then is.
-            if path.exists() and path.stat().st_mtime_ns != before:
-                time.sleep(0.02 * kills)
-                process.kill()
-                kills += 1
-                break
-            time.sleep(0.002)
-        if process.wait() == 0:
-            break
-    assert kills == 3 and out.exists()
-    assert torch.equal(ni.Reconstruction.load(out).x, whole.x)
 
 
 def solve(path: Path, y: Tensor | None = None, **arguments: Any) -> ni.Reconstruction:
