@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -147,18 +148,22 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_import_loads_no_plotting_or_tables() -> None:
-    loaded = python(
-        "import sys, netinverse; print(*sorted({m.split('.')[0] for m in sys.modules} & "
-        "{'matplotlib', 'pandas', 'skimage', 'sklearn', 'mlxtend', 'typer', 'cvxpy'}))"
+def test_import_loads_nothing_beside_torch_but_itself() -> None:
+    """What its time goes into can be counted: its own modules, and not one of another package."""
+    found = python(
+        "import sys, torch; before = set(sys.modules); import netinverse; new = {m.split('.')[0] for m in set(sys.modules) - before}; "
+        "print(len([m for m in sys.modules if m.startswith('netinverse')]), *sorted(new - set(sys.stdlib_module_names)))"
     )
-    assert loaded == ""
+    count, *packages = found.split()
+    assert packages == ["netinverse"] and int(count) <= len(MODULES)
 
 
-def test_import_costs_little_more_than_torch() -> None:
-    timing = "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import netinverse; "
-    ratios = [float(python(timing + "print((time.perf_counter() - b) / (b - a))")) for _ in range(3)]
-    assert min(ratios) < 0.5
+@pytest.mark.slow
+def test_import_costs_at_most_a_quarter_more_than_torch() -> None:
+    """In processor time, the median of five: other work on the machine does not count."""
+    timing = "import time; a = time.process_time(); import torch; b = time.process_time(); import netinverse; "
+    ratios = [float(python(timing + "print((time.process_time() - a) / (b - a))")) for _ in range(5)]
+    assert statistics.median(ratios) <= 1.25, ratios
 
 
 def test_import_changes_no_global_state() -> None:

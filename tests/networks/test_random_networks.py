@@ -41,7 +41,7 @@ def laws_hold(drawn: Drawn) -> LiftedNetwork:
 
 
 @given(networks(EXACT))
-@settings(DRAWING, max_examples=30)
+@settings(DRAWING, max_examples=15)
 def test_networks_that_can_be_lifted_exactly(drawn: Drawn) -> None:
     assert laws_hold(drawn).is_exactly_lifted
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import netinverse as ni
-from experiments import training
 from netinverse.archives import read_archive
 from netinverse.training import ImplicitSGD, LayerParallel, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
 from netinverse.training import journal as journals
@@ -254,6 +253,8 @@ def _fail() -> None:
 
 def digits() -> float:
     """The accuracy on 500 digits after six epochs of 4,500."""
+    from experiments import training  # with pictures and tables, which the other trainings do without
+
     train, test = training.digits(4500)
     model = training.perceptron([784, 256, 256, 256, 10])
     fitted = LiftedTraining().fit(model, train, 6, validation=test, parallel=LayerParallel())
