@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import netinverse as ni
-from netinverse.cli import pages
+import netinverse.cli.pages as pages
 from netinverse.cli.experiment import experiment
 from netinverse.cli.inspect import inspect
 from netinverse.cli.invert import invert
