@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -74,7 +75,9 @@ class Journal:
         """
         tensors = {**dict(problem.network.named_parameters()), **problem.learned}
         shapes = tuple((name, tuple(p.shape), str(p.dtype)) for name, p in tensors.items())
-        nodes = tuple((node.name, node.potential) for node in problem.network.nodes)
+        # Slopes of an activation that are learned count by their shapes, as all parameters do: they move, and are in the file.
+        named = [(node.name, node.potential) for node in problem.network.nodes]
+        nodes = copy.deepcopy(named, {id(p): torch.zeros(()) for p in tensors.values()})
         loss = problem.loss if isinstance(problem.loss, str) else _name_of(problem.loss)
         decisive = {**settings, "loss": loss, "network": (shapes, nodes), "epochs": epochs, "seed": batches.seed}
         numbers = {name: value for name, value in decisive.items() if isinstance(value, int | float)}
