@@ -33,6 +33,7 @@ from netinverse.prox.sigmoids import ArctanPotential as ArctanPotential
 from netinverse.prox.sigmoids import InverseSquareRootPotential as InverseSquareRootPotential
 from netinverse.prox.sigmoids import SoftsignPotential as SoftsignPotential
 from netinverse.prox.simplex_entropy import SimplexEntropy as SimplexEntropy
+from netinverse.prox.smooth_rectifiers import LogSigmoidPotential as LogSigmoidPotential
 from netinverse.prox.smooth_rectifiers import SoftplusPotential as SoftplusPotential
 from netinverse.prox.smooth_rectifiers import SquareplusPotential as SquareplusPotential
 from netinverse.prox.subdifferential import Subdifferentiable as Subdifferentiable

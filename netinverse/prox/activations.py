@@ -16,7 +16,7 @@ from netinverse.prox.prelu import PReLUPotential
 from netinverse.prox.rectifiers import ELUPotential, ISRLUPotential, LeakyReLUPotential
 from netinverse.prox.sigmoids import ArctanPotential, InverseSquareRootPotential, SoftsignPotential
 from netinverse.prox.simplex_entropy import SimplexEntropy
-from netinverse.prox.smooth_rectifiers import SoftplusPotential, SquareplusPotential
+from netinverse.prox.smooth_rectifiers import LogSigmoidPotential, SoftplusPotential, SquareplusPotential
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
@@ -91,11 +91,6 @@ def _softplus(beta: float = 1.0, threshold: float = 20.0) -> ScaledActivation | 
     return ScaledActivation(SoftplusPotential(float(beta))) if beta > 0 and threshold >= 20 else None
 
 
-def _log_sigmoid() -> ScaledActivation:
-    """-softplus(-z)."""
-    return ScaledActivation(SoftplusPotential(), factor=-1.0, inner_scale=-1.0)
-
-
 def _softshrink(lambd: float = 0.5) -> ScaledActivation:
     return ScaledActivation(L1(float(lambd)) if lambd > 0 else Zero())
 
@@ -138,7 +133,7 @@ ACTIVATIONS: dict[str, Callable[..., ScaledActivation | None]] = {
     "tanh": _plain(TanhEntropy()),
     "sigmoid": _plain(LogisticEntropy()),
     "logistic": _plain(LogisticEntropy()),
-    "log_sigmoid": _log_sigmoid,
+    "log_sigmoid": _plain(LogSigmoidPotential()),
     "softplus": _softplus,
     "atan": _plain(ArctanPotential()),
     "arctan": _plain(ArctanPotential()),

@@ -1,4 +1,4 @@
-"""Smooth rectifiers: softplus and (z + sqrt(z^2 + 1))/2."""
+"""Smooth rectifiers: softplus, its reflection ln(sigmoid z), and (z + sqrt(z^2 + 1))/2."""
 
 from __future__ import annotations
 
@@ -77,6 +77,37 @@ class SoftplusPotential(Separable):
         right = 0.5 * (high_u - high_z).square() + (pi**2 / 6 - lift) + tail
         left = high_u * (0.5 * high_u - high_z) - lift - tail
         return torch.where(near, close, torch.where(positive, right, left)) / self.beta**2
+
+
+_SOFTPLUS = SoftplusPotential()
+
+
+@dataclass(frozen=True)
+class LogSigmoidPotential(Separable):
+    """Psi(x) = sum Li2(e^x) - pi^2/6 on x <= 0. Activation: ln(1/(1 + e^-z)) = -softplus(-z); Phi(z) = -Li2(-e^-z).
+
+    All of it is that of ``SoftplusPotential`` at -x, -z and -p, since -prox_f(-z) is the proximal map of x -> f(-x).
+    """
+
+    upper = 0.0
+
+    def entries(self, x: Tensor) -> Tensor:
+        return _SOFTPLUS.entries(-x)
+
+    def activation(self, z: Tensor) -> Tensor:
+        return functional.logsigmoid(z)
+
+    def slope(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(-z)
+
+    def antiderivative(self, z: Tensor) -> Tensor:
+        return _SOFTPLUS.antiderivative(-z)
+
+    def conjugate_entries(self, p: Tensor) -> Tensor:
+        return _SOFTPLUS.conjugate_entries(-p)
+
+    def penalties(self, u: Tensor, z: Tensor) -> Tensor:
+        return _SOFTPLUS.penalties(-u, -z)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ PROXIMAL: dict[str, tuple[str, Any]] = {
     "softshrink beside an operator in place": ("L1", plain(lambda x: functional.softshrink(x, 0.3).add_(1))),
     "threshold": ("Box", part(nn.Threshold(0.2, 0.2))),
     "arctan": ("ArctanPotential", plain(torch.atan)),
-    "logsigmoid": ("SoftplusPotential", part(nn.LogSigmoid())),
+    "logsigmoid": ("LogSigmoidPotential", part(nn.LogSigmoid())),
 }
 RECTIFIED: dict[str, Any] = {
     "abs": plain(lambda x: x.abs()),

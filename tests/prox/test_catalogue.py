@@ -93,6 +93,7 @@ MODULES = [
     nn.Tanh(),
     nn.Sigmoid(),
     nn.Softplus(beta=3, threshold=1000),
+    nn.LogSigmoid(),
     nn.Softsign(),
     nn.ELU(),
     nn.ELU(0.6),

@@ -113,6 +113,13 @@ ROWS = [
     Row("softplus", px.SoftplusPotential(), *_softplus(1.0), lambda z: torch.nn.functional.softplus(z, threshold=1e9)),
     Row("softplus 3.7", px.SoftplusPotential(3.7), *_softplus(3.7), lambda z: torch.nn.functional.softplus(z, 3.7, 1e9)),
     Row(
+        "log-sigmoid",
+        px.LogSigmoidPotential(),
+        lambda x: mp.re(mp.polylog(2, mp.exp(x))) - mp.pi**2 / 6,
+        lambda z: -mp.re(mp.polylog(2, -mp.exp(-z))),
+        torch.nn.functional.logsigmoid,
+    ),
+    Row(
         "arctan",
         px.ArctanPotential(),
         lambda x: -mp.log(mp.cos(x)) - x**2 / 2,

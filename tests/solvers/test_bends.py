@@ -15,6 +15,7 @@ from netinverse.prox import (
     Huber,
     LeakyReLUPotential,
     LogisticEntropy,
+    LogSigmoidPotential,
     NonNegative,
     NonNegativeL1,
     Simplex,
@@ -42,6 +43,7 @@ POTENTIALS = [
     TanhEntropy(),
     LogisticEntropy(),
     SoftplusPotential(),
+    LogSigmoidPotential(),
     ELUPotential(),
 ]
 

@@ -38,6 +38,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
+    "log-sigmoid": nn.LogSigmoid,
     "softsign": nn.Softsign,
     "elu": nn.ELU,
     "celu": nn.CELU,
