@@ -9,6 +9,7 @@ from torch import Tensor
 
 from netinverse.methods import MethodResult
 from netinverse.networks import LiftedNetwork
+from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
 from netinverse.solvers.status import Status
 from netinverse.tensors import choose, norm
@@ -45,6 +46,13 @@ def is_flat(problem: InverseProblem, x: Tensor, seed: int) -> Tensor:
     return (norm(pulled) == 0) & (norm(problem.term.gradient(value)) > 0)
 
 
+def overflows(problem: InverseProblem, x: Tensor) -> Tensor:
+    """Where ||z'(x)||^2, of which every step length is made, is no finite number; ``(batch,)``."""
+    return ~torch.isfinite(norm_bound(problem.variable.linearise(x)[1], x).square())
+
+
+# What a solver says that has no step to make; a norm that overflows explains all of them.
+_EXPLAINED_BY_OVERFLOW = (Status.STALLED, Status.STEP_LIMIT, Status.DIVERGED)
 # What a rule or a solver says where nothing reacts; a flat point explains all of them.
 _EXPLAINED_BY_FLATNESS = (
     *(Status.CONVERGED, Status.UNREACHABLE, Status.STEP_LIMIT, Status.STALLED),
@@ -55,18 +63,22 @@ _EXPLAINED_BY_FLATNESS = (
 def judged(
     result: MethodResult, problem: InverseProblem, start: Tensor, constant: Tensor, contradicted: Tensor, seed: int
 ) -> MethodResult:
-    """The result with the verdicts that follow from the network and the data: CONSTANT_NETWORK, DATA_OUTSIDE_RANGE, FLAT.
+    """The result with what follows from the network and the data: CONSTANT_NETWORK, DATA_OUTSIDE_RANGE, OVERFLOW, FLAT.
 
     ``constant`` as ``is_constant`` says; such samples keep their ``start``. ``contradicted``: where the data lie farther from the
     range than their noise level allows.
     """
     flat = torch.zeros_like(constant) if problem.affine else is_flat(problem, result.x, seed)
+    unsolved = any(old in _EXPLAINED_BY_OVERFLOW for old in result.status)
+    steep = overflows(problem, result.x) if unsolved else torch.zeros_like(constant)
     status = list(result.status)
     for i, old in enumerate(result.status):
         if constant[i]:
             status[i] = Status.CONSTANT_NETWORK
         elif contradicted[i]:
             status[i] = Status.DATA_OUTSIDE_RANGE
+        elif steep[i] and old in _EXPLAINED_BY_OVERFLOW:
+            status[i] = Status.OVERFLOW
         elif flat[i] and old in _EXPLAINED_BY_FLATNESS:
             status[i] = Status.FLAT
     unknown = torch.full_like(result.alpha, torch.nan)

@@ -25,6 +25,11 @@ class Status(Enum):
         "the objective is infinite or NaN at the start, so no step can be judged; the start is returned. "
         "Begin from another start, or look at the scale of the network's weights and of the data"
     )
+    OVERFLOW = (
+        "the network's derivative is so steep that the square of its norm is no finite number, so no step is short enough; the "
+        "last iterate is returned. Measure the input in larger units: divide the weights of the first layer by a large number, "
+        "and the answer by the same"
+    )
     FLAT = (
         "the network does not react to small changes of this input, so every input near it is as good, and the certificate says "
         "nothing. Begin from another start"
