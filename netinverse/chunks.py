@@ -117,7 +117,11 @@ def joined(parts: list[Reconstruction]) -> Reconstruction:
         first,
         **per_sample,
         status=tuple(status for part in parts for status in part.status),
-        certificate=replace(said, value=torch.cat([each.value for each in certificates])),
+        certificate=replace(
+            said,
+            value=torch.cat([each.value for each in certificates]),
+            made_feasible=tuple(way for each in certificates for way in each.made_feasible),
+        ),
         seconds=seconds,
         tried_columns={name: torch.cat([table[name] for table in tried]) for name in first.tried_columns},
         history_columns={name: torch.cat([table[name] for table in history]) for name in first.history_columns},

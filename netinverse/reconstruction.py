@@ -100,6 +100,8 @@ class Reconstruction:
             good = sum(s is Status.CONVERGED for s in self.status)
             kind = self.certificate.kind if certified else "no certificate"
             lines.append(f"{good} of {len(self.status)} converged; {kind}: {self.certificate.meaning}")
+            ways = Counter(self.certificate.made_feasible).most_common()
+            lines += ["dual points made feasible by " + ", ".join(f"{way} ({n})" for way, n in ways)] if ways else []
         return "\n".join([*lines, *self._complaints(), *([self.message] if self.message else [])])
 
     def _complaints(self) -> list[str]:
@@ -149,6 +151,7 @@ class Reconstruction:
             "status": [s.name for s in self.status],
             "kind": self.certificate.kind,
             "meaning": self.certificate.meaning,
+            "made_feasible": list(self.certificate.made_feasible),
             "message": self.message,
             "seconds": self.seconds,
         }
@@ -160,7 +163,7 @@ class Reconstruction:
         parts = {t: {n.split("/", 1)[1]: v for n, v in tensors.items() if n.startswith(f"{t}/")} for t in _TABLES}
         return cls(
             status=tuple(Status[s] for s in meta["status"]),
-            certificate=Certificate(meta["kind"], tensors["certificate"], meta["meaning"]),
+            certificate=Certificate(meta["kind"], tensors["certificate"], meta["meaning"], tuple(meta["made_feasible"])),
             message=meta["message"],
             seconds=meta["seconds"],
             **{name: tensors.get(name) for name in PER_SAMPLE},  # type: ignore[arg-type]

@@ -86,6 +86,7 @@ def test_chunks_give_the_answers_of_the_batch_in_less_memory(name: str, monkeypa
         torch.testing.assert_close(each.certificate.value, whole.certificate.value, rtol=1e-6, atol=1e-12, equal_nan=True)
         assert each.status == whole.status and torch.equal(each.steps, whole.steps)
         assert each.message == whole.message and each.certificate.kind == whole.certificate.kind
+        assert each.certificate.made_feasible == whole.certificate.made_feasible
         assert set(each.continuation) == set(whole.continuation)
     for table in ("tried", "history"):
         a, b = (

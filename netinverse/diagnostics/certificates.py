@@ -13,12 +13,14 @@ class Certificate:
     """The evidence of a solution, per sample, in units of the objective.
 
     kind: "duality gap" (convex, global), "convex gap" (convexity condition met, global), "stationarity" (local), "none".
-    value: (batch,). meaning: one sentence that says what the value bounds.
+    value: (batch,). meaning: one sentence that says what the value bounds. made_feasible: of a duality gap, how the dual point of
+    each sample was made feasible, by "scaling" or by "a bounded domain" for example; empty where nothing is known of it.
     """
 
     kind: str
     value: Tensor
     meaning: str
+    made_feasible: tuple[str, ...] = ()
 
     kinds: ClassVar[tuple[str, ...]] = ("duality gap", "convex gap", "stationarity", "none")
 

@@ -33,7 +33,8 @@ def require_formulation(who: str, formulation: str) -> None:
 
 @dataclass(frozen=True)
 class Formulation:
-    """A problem with its solvers; ``read(state, alpha)`` gives p in dg(K x), and what is needed to continue.
+    """A problem with its solvers; ``read(state, alpha)`` gives p in dg(K x), and what is needed to continue, and
+    ``certificate(state, alpha)`` what the state is worth.
 
     ``factorised``: its steps solve linear systems, for which few digits are too few.
     """
@@ -42,7 +43,7 @@ class Formulation:
     quick: Accuracy[Any]
     final: Accuracy[Any]
     read: Callable[[Any, Tensor], tuple[Tensor, dict[str, Tensor]]]
-    certificate: Callable[[Tensor], Certificate]
+    certificate: Callable[[Any, Tensor], Certificate]
     note: str
     factorised: bool = False
 
@@ -67,8 +68,13 @@ def reduced(
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
         return state.duals[1] / per_sample(alpha, state.duals[1]), duals
 
-    note = "Formulation: reduced."
-    return Formulation(problem, quick, final, read, lambda optimality: certificate(problem, optimality), note, dense is not None)
+    def certified(state: GaussNewtonState | ConvexState, alpha: Tensor) -> Certificate:
+        found, solver = certificate(problem, state.optimality), final.solver
+        if not (isinstance(solver, Convex) and isinstance(state, ConvexState)):
+            return found
+        return replace(found, made_feasible=solver.made_feasible(problem.at(alpha), state))
+
+    return Formulation(problem, quick, final, read, certified, "Formulation: reduced.", dense is not None)
 
 
 def _searching(tolerance: float) -> GaussNewton:
@@ -100,7 +106,11 @@ def lifted(
         return state.dual, {**blocks, "regulariser_dual": state.dual}
 
     note = "Formulation: lifted" + (", jointly convex." if problem.modulus > 0 else ".")
-    return Formulation(problem, quick, final, read, lambda optimality: lifted_certificate(optimality, problem.modulus), note)
+
+    def certified(state: BlockDescentState, alpha: Tensor) -> Certificate:
+        return lifted_certificate(state.optimality, problem.modulus)
+
+    return Formulation(problem, quick, final, read, certified, note)
 
 
 def continued(
@@ -123,7 +133,11 @@ def continued(
 
     note = "Formulation: lifted, with layer weights that grow without end."
     limit = replace(inverse, affine=False)  # Gauss-Newton has no duals, even where the problem is convex
-    return Formulation(problem, quick, final, read, lambda optimality: certificate(limit, optimality), note)
+
+    def certified(state: ContinuationState, alpha: Tensor) -> Certificate:
+        return certificate(limit, state.optimality)
+
+    return Formulation(problem, quick, final, read, certified, note)
 
 
 def has_convex_lift(problem: InverseProblem, network: LiftedNetwork) -> bool:

@@ -112,7 +112,7 @@ class Variational:
             alpha=choice.alpha,
             objective=state.objective,
             status=tuple(map(_joint_status, choice.verdict, path.codes.tolist())),
-            certificate=form.certificate(state.optimality),
+            certificate=form.certificate(state, choice.alpha),
             steps=path.steps,
             subgradient=adjoint(dual),
             continuation=continuation,

@@ -11,6 +11,7 @@ from netinverse.operators.linear import norm_bound
 from netinverse.operators.matrix import Matrix, assemble
 from netinverse.problems import CompositeProblem, InverseProblem, Term
 from netinverse.protocols import LinearMap
+from netinverse.solvers.gap import made_feasible
 from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
 from netinverse.solvers.semismooth_newton import SemismoothNewton, SemismoothNewtonState
@@ -88,6 +89,11 @@ class Convex:
         convex = self._composite(problem, state, problem.variable.linearise(state.x)[1])
         inner = self.inner.step(convex, state.inner)  # type: ignore[arg-type]  # init gave the state of this very method
         return replace(state, inner=inner, residual=problem.residual(inner.x))
+
+    def made_feasible(self, problem: InverseProblem, state: ConvexState) -> tuple[str, ...]:
+        """How the dual point was made feasible that certifies each sample: by scaling, or by a bounded domain."""
+        convex = self._composite(problem, state, problem.variable.linearise(state.x)[1])
+        return made_feasible(convex, state.x, state.duals)
 
     def _composite(self, problem: InverseProblem, state: ConvexState, derivative: LinearMap) -> CompositeProblem:
         return composite(problem, state.x, Term(problem.term, derivative, state.size, state.offset), state.scale)

@@ -22,6 +22,10 @@ def pull_back(problem: CompositeProblem, duals: tuple[Tensor, ...]) -> Tensor:
     return pulled
 
 
+UNCHANGED, BOUNDED, SCALED, ABSORBED = "no change", "a bounded domain", "scaling", "a term in x itself"
+"""How a dual point is made feasible, for which K^T q has to vanish: see ``_near``."""
+
+
 def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """The objective at x, and sum_i [f_i(K_i x + c_i) + f_i*(q_i) - <q_i, c_i>] + sup over x' in C of <-K^T q, x'>.
 
@@ -29,33 +33,46 @@ def duality_gap(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...])
     f_i(w_i) + f_i*(q_i) - <q_i, w_i> with w_i = K_i x + c_i, and the last as sup <-K^T q, x' - x>: all are nonnegative, and
     nothing large cancels. The smallest is returned of this gap and those at the dual points of ``_near``.
     """
+    objective, gaps, _ = _gaps(problem, x, duals)
+    return objective, gaps.amin(0)
+
+
+def made_feasible(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...]) -> tuple[str, ...]:
+    """How the dual point of the smallest gap was made feasible, for each sample."""
+    _, gaps, ways = _gaps(problem, x, duals)
+    as_they_are = (pull_back(problem, duals) == 0).flatten(1).all(1).tolist()
+    return tuple(UNCHANGED if so else ways[i] for so, i in zip(as_they_are, gaps.argmin(0).tolist(), strict=True))
+
+
+def _gaps(problem: CompositeProblem, x: Tensor, duals: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, list[str]]:
+    """The objective, (batch,), the gaps at all dual points, (points, batch), and how each of these was made."""
     points = tuple(term.shifted(term.image(x)) for term in problem.terms)
     values = tuple(term.function(w) for term, w in zip(problem.terms, points, strict=True))
-    pulled = pull_back(problem, duals)
-    gaps = [
-        sum_of(_defects(problem, near, points, values)) + _constraint_gap(problem, x, rest)
-        for near, rest in _near(problem, duals, pulled)
-    ]
-    return sum_of(values), torch.stack([gaps[0], *(gap.nan_to_num(nan=torch.inf, posinf=torch.inf) for gap in gaps[1:])]).amin(0)
+    found = _near(problem, duals, pull_back(problem, duals))
+    gaps = [sum_of(_defects(problem, near, points, values)) + _constraint_gap(problem, x, rest) for _, near, rest in found]
+    others = [gap.nan_to_num(nan=torch.inf, posinf=torch.inf) for gap in gaps[1:]]
+    return sum_of(values), torch.stack([gaps[0], *others]), [way for way, _, _ in found]
 
 
-def _near(problem: CompositeProblem, duals: tuple[Tensor, ...], pulled: Tensor) -> list[tuple[tuple[Tensor, ...], Tensor]]:
-    """The dual point q and others near it, each with its K^T q: less of it leaves less to the constraint set.
+def _near(problem: CompositeProblem, duals: tuple[Tensor, ...], pulled: Tensor) -> list[tuple[str, tuple[Tensor, ...], Tensor]]:
+    """The dual point q and others near it, each with its K^T q: less of it leaves less to the constraint set, or to that part of
+    an unbounded one which is near x. First how each was made.
 
     The field of a total variation absorbs it, and all duals shrink until that field fits its ball; or a term in x itself, or in
     some of its channels, takes over what is in them. There the gap is of second order in the error.
     """
-    found = [(duals, pulled)]
+    found = [(BOUNDED, duals, pulled)]
     for i, (term, q) in enumerate(zip(problem.terms, duals, strict=True)):
         if (change := closing(term, q, pulled)) is not None:
             by = excess(term.function, q + change)
             rest = (pulled + term.map.adjoint(change)) / per_sample(by, pulled)
-            found.append((shrink((*duals[:i], q + change, *duals[i + 1 :]), by), rest))
-    for near, rest in tuple(found):
+            found.append((SCALED, shrink((*duals[:i], q + change, *duals[i + 1 :]), by), rest))
+    for way, near, rest in tuple(found):
         for i, term in enumerate(problem.terms):
             if isinstance(term.map, Identity | LeadingChannels):
                 part = term.map(rest)
-                found.append(((*near[:i], near[i] - part, *near[i + 1 :]), rest - term.map.adjoint(part)))
+                also = ABSORBED if way == BOUNDED else f"{way} and {ABSORBED}"
+                found.append((also, (*near[:i], near[i] - part, *near[i + 1 :]), rest - term.map.adjoint(part)))
     return found
 
 
