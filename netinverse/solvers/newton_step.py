@@ -196,6 +196,9 @@ class _System:
         gap, size = layer.gradient(z, at.u) - at.y, base.abs() + at.u.abs() + layer.data.abs()
         self.gradient_gap = torch.where(gap.abs() > 64 * torch.finfo(gap.dtype).eps * size, gap, 0.0)
         self.residual = layer.matrix.adjoint(at.y) + layer.pull(at.q) - at.walls.net()
+        # A share of the gap, relative to what the penalty is worth, that the next step is to make smaller.
+        share = layer.products(at) / total(alpha * at.t)
+        self.tolerance = float((1e-2 * share).clamp(1e-10, 1e-6))
         self.factor = Factor.of(self._weights(), layer.matrix.weight)
 
     def _weights(self) -> Weights:
@@ -232,7 +235,7 @@ class _System:
         clip = (self.clip_gap + at.bends.push(target.bends)) / self.soft
         right = layer.pull(force - self._stiffen(self.field_gap)) - self.residual + at.walls.push(target.walls)
         right = right - layer.matrix.adjoint(self.weight * clip + self.gradient_gap)
-        dx = self.factor.solve(right[0], 1e-10, 4 if accurate else 0).unsqueeze(0)
+        dx = self.factor.solve(right[0], self.tolerance, 4 if accurate else 0).unsqueeze(0)
         dv = layer.difference(dx) + self.field_gap
         dt = (head - dot(self.side, dv)) / self.head
         dq = self._stiffen(dv) - force

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+PADDING = 8
+"""Numbers between the lines of the image of W: lines whose length is a power of two fall into few places of the cache, and
+products with them take half as long again."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -24,8 +28,9 @@ class Factor:
     """The factorisation of H for one sample. ``sound`` is False where rounding made H indefinite.
 
     Block Cholesky of K^T D K + diag(c) + shift along the height, one block for each row of pixels: L = (inverses, couplings);
-    then I + E^1/2 W L^-T L^-1 W^T E^1/2 = I + Y^T Y with Y = L^-1 W^T E^1/2. Rows of W with a negligible weight are left out.
-    Cost: about height * width * rows * (width + rows) products. What shift and omissions spoil, conjugate gradients repair.
+    then I + E^1/2 W L^-T L^-1 W^T E^1/2 = I + E^1/2 Y^T Y E^1/2 with Y = L^-1 W^T, the ``image``, and ``roots`` for E^1/2. Rows
+    of W with a negligible weight are left out. Cost: about height * width * rows * (width + rows) products. What shift and
+    omissions spoil, conjugate gradients repair.
     """
 
     weights: Weights
@@ -33,52 +38,54 @@ class Factor:
     inverses: tuple[Tensor, ...]
     couplings: tuple[Tensor, ...]
     image: Tensor
+    roots: Tensor
     small: Tensor
     sound: bool
 
     @classmethod
     def of(cls, weights: Weights, matrix: Tensor, negligible: float = 1e-9) -> Factor:
         """``matrix`` is W, (rows, channels * height * width)."""
+        channels, height, width = weights.down.shape
         blocks, between = _rows_of_pixels(weights)
-        height = blocks.shape[1]
-        kept = weights.rows > negligible * weights.rows.max()
-        scaled = (matrix[kept] * weights.rows[kept].sqrt()[:, None]).T.reshape(*weights.down.shape, -1)
-        eye = torch.eye(blocks.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(blocks[:, 0])
-        image = torch.empty_like(scaled)
+        kept = (weights.rows > negligible * weights.rows.max()).nonzero().flatten()
+        by_pixel = matrix.reshape(-1, channels, height, width)
+        eye = torch.eye(width, dtype=matrix.dtype, device=matrix.device).expand(channels, width, width)
+        image = matrix.new_empty(height, channels, width, len(kept) + PADDING)[..., : len(kept)]
         inverses: list[Tensor] = []
         couplings: list[Tensor] = []
         info = []
         for i in range(height):
-            block, part = blocks[:, i], scaled[:, i]
+            block, part = blocks[:, i], by_pixel[:, :, i].index_select(0, kept).permute(1, 2, 0)
             if i:
                 couplings.append(between[:, i - 1] @ inverses[-1].mT)
-                block = block - couplings[-1] @ couplings[-1].mT
-                part = part - couplings[-1] @ image[:, i - 1]
+                block = torch.baddbmm(block, couplings[-1], couplings[-1].mT, alpha=-1)
+                part = torch.baddbmm(part, couplings[-1], image[i - 1], alpha=-1)
             root, failed = torch.linalg.cholesky_ex(block)
             info.append(failed)
             inverses.append(torch.linalg.solve_triangular(root, eye, upper=False))
-            image[:, i] = inverses[-1] @ part
-        flat = image.reshape(-1, image.shape[-1])
-        gram = _gram(flat)
+            torch.bmm(inverses[-1], part, out=image[i])
+        flat, roots = image.flatten(0, 2), weights.rows[kept].sqrt()
+        gram = _gram(flat).mul_(roots).mul_(roots[:, None])
         gram.diagonal().add_(1)
         small, failed = torch.linalg.cholesky_ex(gram)
         sound = not bool(torch.stack(info).any()) and not bool(failed) and bool(torch.isfinite(small).all())
-        return cls(weights, matrix, tuple(inverses), tuple(couplings), flat, small, sound)
+        return cls(weights, matrix, tuple(inverses), tuple(couplings), flat, roots, small, sound)
 
     def approximate(self, r: Tensor) -> Tensor:
         """H^-1 r but for the shift and the rows left out; r (channels, height, width)."""
         forward: list[Tensor] = []
         for i, inverse in enumerate(self.inverses):
             part = r[:, i, :, None]
-            forward.append(inverse @ (part if i == 0 else part - self.couplings[i - 1] @ forward[-1]))
-        flat = torch.stack(forward, 1).reshape(-1, 1)
-        flat = flat - self.image @ torch.cholesky_solve(self.image.T @ flat, self.small)
-        rest = flat.reshape(*r.shape, 1)
+            forward.append(inverse @ (part if i == 0 else torch.baddbmm(part, self.couplings[i - 1], forward[-1], alpha=-1)))
+        flat = torch.stack(forward).flatten()
+        inner = self.roots * torch.mv(self.image.T, flat)
+        inner = self.roots * torch.cholesky_solve(inner[:, None], self.small)[:, 0]
+        rest = torch.addmv(flat, self.image, inner, alpha=-1).reshape(len(self.inverses), *r[:, 0].shape, 1)
         back: list[Tensor] = []
         for i in reversed(range(len(self.inverses))):
-            part = rest[:, i]
+            part = rest[i]
             if back:
-                part = part - self.couplings[i].mT @ back[-1]
+                part = torch.baddbmm(part, self.couplings[i].mT, back[-1], alpha=-1)
             back.append(self.inverses[i].mT @ part)
         return torch.stack(back[::-1], 1).squeeze(-1)
 
@@ -100,19 +107,19 @@ class Factor:
         x = self.approximate(r)
         if max_steps == 0:
             return x
-        residual = r - self.apply(x)
-        z = self.approximate(residual)
-        p, rz = z, (residual * z).sum()
+        residual, p, before = r - self.apply(x), torch.zeros_like(x), torch.ones_like(x[0, 0, 0])
         goal = tolerance * torch.linalg.vector_norm(r)
         for _ in range(max_steps):
-            if not bool((torch.linalg.vector_norm(residual) > goal) & (rz > 0)):
+            if not bool(torch.linalg.vector_norm(residual) > goal):
                 break
-            image = self.apply(p)
-            step = rz / (p * image).sum()
-            x, residual = x + step * p, residual - step * image
             z = self.approximate(residual)
-            rz, before = (residual * z).sum(), rz
+            rz = (residual * z).sum()
+            if not bool(rz > 0):
+                break
             p = z + (rz / before) * p
+            image = self.apply(p)
+            step, before = rz / (p * image).sum(), rz
+            x, residual = x + step * p, residual - step * image
         return x
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from netinverse.problems import CompositeProblem
 from netinverse.prox import prox_conjugate
 from netinverse.solvers.gap import duality_gap, pull_back
-from netinverse.tensors import choose, norm, per_sample
+from netinverse.tensors import astype, choose, norm, per_sample
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,14 @@ class PrimalDual:
     of the user. The primal weight w (t = e/w, s = e w) balances the distances travelled since the last restart; a restart
     takes the better of the current and the average pair. Averages, restarts and weights are kept per sample.
 
-    One step is ``iterations_per_step`` iterations and one look at the duality gap (``netinverse.solvers.gap``).
+    One step is ``iterations_per_step`` iterations and one look at the duality gap (``netinverse.solvers.gap``). The iterations
+    may have another ``precision`` than the problem; the gap has not, since its parts are large beside their sum.
 
     Chambolle & Pock, J. Math. Imaging Vis. 40, 2011; restarts and primal weight: Applegate et al., NeurIPS 2021.
     """
 
     iterations_per_step: int = 25
+    precision: torch.dtype | None = None
     look_every: ClassVar[int] = 4
     """No step reads anything on the host: on an accelerator the loop may look at several of them at once."""
 
@@ -79,9 +81,7 @@ class PrimalDual:
         x = problem.feasible(x)
         if duals is None:
             duals = tuple(torch.zeros_like(term.image(x)) for term in problem.terms)
-        # A dual point of another problem may lie outside the domain of f*. The prox at a vanishing step projects it, and leaves a
-        # point inside where it is.
-        point = Point(x, tuple(prox_conjugate(t.function, q, 1e-9) for t, q in zip(problem.terms, duals, strict=True)))
+        point = _inside(problem, Point(x, duals))  # the duals may be those of another problem
         value, gap = duality_gap(problem, point.x, point.duals)
         ones = torch.ones_like(value)
         return PrimalDualState(
@@ -99,7 +99,7 @@ class PrimalDual:
         )
 
     def step(self, problem: CompositeProblem, state: PrimalDualState) -> PrimalDualState:
-        iterate, stretch = self._advance(problem, state.iterate, state.primal_weight)
+        iterate, stretch = self._travelled(problem, state)
         length = state.length + self.iterations_per_step
         mean = _blend(state.mean, stretch, self.iterations_per_step / length)
         values, gaps = duality_gap(problem, iterate.x, iterate.duals)
@@ -126,6 +126,14 @@ class PrimalDual:
             length=torch.where(restart, torch.zeros_like(length), length),
             iterations=iterations,
         )
+
+    def _travelled(self, problem: CompositeProblem, state: PrimalDualState) -> tuple[Point, Point]:
+        """The last iterate of a step and the mean of all, from ``precision`` brought back into the domains."""
+        start, weight = state.iterate, state.primal_weight
+        if self.precision is None or self.precision == start.x.dtype:
+            return self._advance(problem, start, weight)
+        last, mean = self._advance(*astype((problem, start, weight), self.precision))
+        return _inside(problem, astype(last, start.x.dtype)), _inside(problem, astype(mean, start.x.dtype))
 
     def _advance(self, problem: CompositeProblem, start: Point, primal_weight: Tensor) -> tuple[Point, Point]:
         """``iterations_per_step`` iterations: the last iterate, and the mean of all."""
@@ -161,6 +169,12 @@ class PrimalDual:
         length = torch.stack([t.norm * norm(q) for t, q in zip(problem.terms, candidate.duals, strict=True)]).amax(0)
         usable = (primal > 1e-12 * norm(candidate.x)) & (dual > 1e-12 * length)
         return torch.where(usable, (state.primal_weight * dual / primal).sqrt(), state.primal_weight)
+
+
+def _inside(problem: CompositeProblem, point: Point) -> Point:
+    """With x and the duals in their domains: a prox of f* at a vanishing step projects, and leaves a point inside where it is."""
+    duals = tuple(prox_conjugate(t.function, q, 1e-9) for t, q in zip(problem.terms, point.duals, strict=True))
+    return Point(problem.feasible(point.x), duals)
 
 
 def _blend(old: Point, new: Point, share: Tensor) -> Point:
