@@ -14,11 +14,11 @@ from torch import nn
 import netinverse as ni
 
 torch.manual_seed(0)
-network = nn.Sequential(nn.Flatten(), nn.Linear(144, 110), nn.ReLU()).eval()
+network = nn.Sequential(nn.Flatten(), nn.Linear(100, 80), nn.ReLU()).eval()
 
-truth = torch.zeros(1, 1, 12, 12)
-truth[..., 1:7, 1:6] = 1.0  # a piece that is constant
-truth[..., 3:11, 7:11] = torch.linspace(0.2, 0.9, 8)[:, None]  # and one that is affine
+truth = torch.zeros(1, 1, 10, 10)
+truth[..., 1:6, 1:5] = 1.0  # a piece that is constant
+truth[..., 2:9, 6:9] = torch.linspace(0.2, 0.9, 7)[:, None]  # and one that is affine
 
 data, noise_level = ni.add_noise(network(truth).detach(), relative=0.02, seed=1)
 
@@ -30,7 +30,7 @@ regularisers = {
 }
 pictures, errors = {"truth": truth}, {}
 for name, regulariser in regularisers.items():
-    result = ni.invert(network, data, input_shape=(1, 12, 12), noise_level=noise_level, regulariser=regulariser, tolerance=1e-2)
+    result = ni.invert(network, data, input_shape=(1, 10, 10), noise_level=noise_level, regulariser=regulariser, tolerance=1e-2)
     pictures[name], errors[name] = result.x, float((result.x - truth).norm() / truth.norm())
     print(f"{name:28} residual {result.residual.item():.4f}, alpha {result.alpha.item():.2e}, error {errors[name]:.3f}")
 
