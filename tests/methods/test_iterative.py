@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from typing import Any
@@ -92,18 +93,23 @@ def test_the_first_iterate_within_the_noise_is_returned(method: Method, name: st
     assert result.subgradient is not None and result.subgradient.shape == truth.shape
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(m, id=type(m).__name__, marks=[pytest.mark.slow] if isinstance(m, ni.LinearisedBregman) else [])
-        for m in METHODS
-    ],
-)
+BRIEF = [
+    pytest.param(
+        dataclasses.replace(m, max_iterations=200) if isinstance(m, PATIENT) else m,
+        id=type(m).__name__,
+        marks=[pytest.mark.slow] if isinstance(m, ni.LinearisedBregman) else [],
+    )
+    for m in METHODS
+]
+"""Where the law is one of every iterate, however early it stops."""
+
+
+@pytest.mark.parametrize("method", BRIEF)
 def test_a_sample_is_the_same_alone_and_in_the_batch(method: Method) -> None:
     data, level = ni.add_noise(network("deep")(images()), relative=0.05, seed=0)
     arguments: dict[str, Any] = {"input_shape": (1, 8, 8), "constraint": ni.Box(0.0, 1.0), "method": method, "tolerance": 1e-4}
     together = ni.invert(network("deep"), data, noise_level=level, **arguments)
-    for b in range(3):
+    for b in (0, 2):
         alone = ni.invert(network("deep"), data[[b]], noise_level=level[[b]], **arguments)
         assert (alone.x[0] - together.x[b]).abs().max() <= 1e-6
         assert alone.status[0] is together.status[b]
