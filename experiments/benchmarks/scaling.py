@@ -90,7 +90,7 @@ def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
     print(table(batches, sides))
     print(verdicts(reached))
     report = {"size": size, "batches": batches, "sides": sides, "targets": [asdict(each) for each in reached]}
-    write("scaling", report, out or chosen.folder, picture(batches))
+    write("scaling", report, out or chosen.folder, picture(batches, sides))
     return report
 
 
@@ -123,18 +123,21 @@ def table(batches: list[dict[str, float]], sides: list[dict[str, float]]) -> str
     return "\n".join(lines)
 
 
-def picture(rows: list[dict[str, float]]) -> Figure:
-    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    sizes = [row["batch"] for row in rows]
-    left.plot(sizes, [row["per_sample"] for row in rows], "o-")
-    left.set_ylabel("seconds a sample")
-    left.set_yscale("log")
-    right.plot(sizes, [row["megabytes"] for row in rows], "o-")
-    right.set_ylabel("MiB added at most")
-    for axis in (left, right):
+def picture(batches: list[dict[str, float]], sides: list[dict[str, float]]) -> Figure:
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    panels = (
+        (batches, "batch", "per_sample", "seconds a sample"),
+        (batches, "batch", "megabytes", "MiB added at most"),
+        (sides, "side", "steps", "steps"),
+    )
+    for axis, (rows, along, name, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        sizes = [row[along] for row in rows]
+        axis.plot(sizes, [row[name] for row in rows], "o-")
         axis.set_xscale("log", base=2)
-        axis.set_xlabel("batch")
+        axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axis.set_xlabel(along if along == "batch" else "side of the picture")
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     return figure
 
