@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netinverse.checks import require_number, require_whole
 from netinverse.diagnostics.arguments import Network, network_at
-from netinverse.diagnostics.source_search import Pair, Range, nearest, shortest
+from netinverse.diagnostics.source_search import Pair, Range, nearest, shortest, solved
 from netinverse.modes import in_usual_modes
 from netinverse.networks import LiftedNetwork, PreActivation
 from netinverse.operators.linear import norm_bound
@@ -74,6 +74,8 @@ def source_element(
     with torch.no_grad():
         sets, rows, start = _range(lifted, regulariser, x)
         found = nearest(sets, start, tolerance / 2, max_iterations)
+        exact = solved(sets, found.p, tolerance / 2, max_iterations)
+        found = choose(sets.distance(exact) < sets.distance(found), exact, found)
         index = (sets.distance(found) <= tolerance).nonzero().flatten()
         if len(index):
             part, _, _ = _range(lifted, regulariser, x[index])

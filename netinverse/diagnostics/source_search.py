@@ -91,6 +91,33 @@ def shortest(sets: Range, start: Pair, tolerance: float, max_iterations: int, sh
     return final.now
 
 
+def solved(sets: Range, p: Tensor, tolerance: float, max_iterations: int) -> Pair:
+    """p, and the shortest v of those nearest to K^T v = A^T p, by conjugate gradients on the normal equations.
+
+    Where p is the only point of P, as for differentiable regularisers, nothing is left to be sought, and this takes the root of
+    what ``nearest`` takes behind an ill-conditioned K. A sample ends at distance ``tolerance``, or where K of the defect is zero
+    to rounding. Hestenes & Stiefel, J. Res. Nat. Bur. Standards 49, 1952 (CGLS).
+    """
+    defect = sets.transform.adjoint(p)
+    gradient = sets.forward(defect)
+    v, direction, size = torch.zeros_like(gradient), gradient, inner(gradient, gradient)
+    least = torch.finfo(v.dtype).eps * sets.forward_norm * norm(defect)
+    for iteration in range(max_iterations):
+        running = (norm(defect) > tolerance * sets.size) & (size.sqrt() > least)
+        if iteration % LOOK_EVERY == 0 and not bool(running.any()):
+            break
+        image = sets.forward.adjoint(direction)
+        steepness = inner(image, image)
+        step = torch.where(running & (steepness > 0), size / torch.where(steepness > 0, steepness, 1.0), 0.0)
+        v = v + per_sample(step, v) * direction
+        defect = defect - per_sample(step, defect) * image
+        gradient = sets.forward(defect)
+        before, size = size, torch.where(running, inner(gradient, gradient), size)
+        turned = gradient + per_sample(size / torch.where(before > 0, before, 1.0), direction) * direction
+        direction = choose(running, turned, direction)
+    return Pair(v, p)
+
+
 @dataclass(frozen=True)
 class _Walk:
     """The pair, the extrapolated one, Nesterov's t, and the length of the last step in units of the defect."""

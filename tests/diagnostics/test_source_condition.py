@@ -165,3 +165,19 @@ def test_bad_input() -> None:
         ni.source_element(ni.mlp((5, 4), dtype=torch.float64), torch.ones(1, 5), ni.TotalVariation())
     with pytest.raises(TypeError, match=r"source_element: network is a int"):
         ni.source_element(3, sparse(2), ni.Sparsity())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("regulariser", [ni.Tikhonov(), ni.HuberTotalVariation(0.1)], ids=lambda r: type(r).__name__)
+def test_a_source_element_is_found_behind_an_ill_conditioned_layer(regulariser: Regulariser) -> None:
+    """Singular values from 1 to 1e-3, and a subgradient that is K^T v by construction or not in the range at all."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(30, 30, generator=generator, dtype=torch.float64))[0] for _ in range(2))
+    layer = nn.Linear(30, 30, bias=False).double().requires_grad_(False)
+    layer.weight.copy_(left @ torch.diag(torch.logspace(0, -3, 30, dtype=torch.float64)) @ right)
+    v = torch.randn(4, 30, generator=generator, dtype=torch.float64)
+    truth = (v @ layer.weight).reshape(4, 1, 30)
+    network = nn.Sequential(nn.Flatten(), layer)
+    found = ni.source_element(network, truth, regulariser, max_iterations=2000)
+    assert found.holds.all(), found.residual
+    exact = torch.linalg.solve(layer.weight.T, found.subgradient.flatten(1).T).T
+    torch.testing.assert_close(found.norm, exact.norm(dim=1), rtol=1e-2, atol=0)
