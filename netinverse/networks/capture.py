@@ -38,7 +38,8 @@ def lift(model: Model, example: Tensor | None = None, output: str | None = None)
 
     model: nn.Module in evaluation mode, ExportedProgram, or path of a .pt2. example: (batch, *input_shape), needed for a module;
     its values do not matter, and any batch size can be passed to the result. output: the name of an inner module, whose value at
-    its last call becomes the output (``"layer3.1.relu"``). Parameters are shared with the model.
+    its last call becomes the output (``"layer3.1.relu"``). Parameters are shared with the model. A module from torch.compile
+    counts as what it was compiled from.
 
     Raises ValueError for a model in training mode, with hooks, random, or with a state; for an example that the model refuses,
     more than one input or output, and a model that mixes samples; FileNotFoundError for a missing file.
@@ -51,6 +52,7 @@ def lift(model: Model, example: Tensor | None = None, output: str | None = None)
         return model
     if example is not None:
         example = require_floating("lift", "example", example)
+    model = getattr(model, "_orig_mod", model)  # torch.compile keeps the module that it compiles under this name
     program = _program(model, example)
     network = _Reader(functional(program)).read(output)
     if example is not None and tuple(example.shape[1:]) != network.input_shape:

@@ -384,3 +384,9 @@ def test_a_lifted_network_can_be_sent_to_another_process() -> None:
     sent = pickle.loads(pickle.dumps(lifted))
     x = torch.rand(3, 1, 8, 8)
     assert torch.equal(sent(x), lifted(x)) and sent.summary() == lifted.summary()
+
+
+def test_a_compiled_module_is_the_module_it_was_compiled_from() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(lift(torch.compile(model), x)(x), model(x))
