@@ -16,6 +16,7 @@ from netinverse.cli.inspect import inspect
 from netinverse.cli.invert import invert
 from netinverse.cli.study import rates, stability
 
+INTERRUPTED = 130
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
@@ -66,16 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             code = typer.main.get_command(app).main(args=given or ["--help"], prog_name="netinverse", standalone_mode=False)
         except typer.Abort:
-            complain(
-                "interrupted. What --checkpoint or the folder of a study holds is kept: the same command goes on from there."
-            )
-            return 130
+            code = INTERRUPTED
         except typer.TyperException as error:
             complain(error.format_message().replace("Value error, ", "").rstrip(".") + ". See --help.")
             return 2
         except (ValueError, TypeError, OSError, ImportError) as error:
             complain(str(error))
             return 2
+    if code == INTERRUPTED:
+        typer.echo(err=True)  # a bar may stand on the line
+        complain("interrupted. What --checkpoint or the folder of a study holds is kept: the same command goes on from there.")
     return code if isinstance(code, int) else 0
 
 

@@ -249,6 +249,15 @@ def test_the_examples_of_the_help_can_be_typed(line: str, run: Callable[[str], i
     assert re.search(r"MODEL \w+\.pt2 is not a file", capsys.readouterr().err)
 
 
+def test_ctrl_c_ends_with_one_line(run: Callable[[str], int], monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ni, "invert", interrupted)
+    assert run("invert model.pt2 data.npy -o out/never.npz --alpha 1") == 130
+    assert re.fullmatch(r"\nnetinverse: interrupted\. .*the same command goes on from there\.\n", capsys.readouterr().err)
+
+
 def test_the_version(run: Callable[[str], int], capsys: Captured) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out.strip() == ni.__version__
