@@ -197,8 +197,9 @@ def test_a_newer_format_is_said_to_be_newer(name: str, whole: dict[str, bytes], 
         write_table(table, path, {**meta, "format": "netinverse study 2"})
     else:
         tensors, meta = read_archive(path)
-        write_archive(path, tensors, {**meta, "format": meta["format"].replace("1", "2")})
-    with pytest.raises(ValueError, match=r"its format is 'netinverse \w+ 2', that of a newer netinverse.*update netinverse"):
+        kind_of, version = meta["format"].rsplit(" ", 1)
+        write_archive(path, tensors, {**meta, "format": f"{kind_of} {int(version) + 1}"})
+    with pytest.raises(ValueError, match=r"its format is 'netinverse \w+ \d', that of a newer netinverse.*update netinverse"):
         kind.read(path)
 
 

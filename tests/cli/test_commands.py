@@ -55,7 +55,7 @@ def run(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     return lambda line: cli.main(line.split())
 
 
-@pytest.mark.parametrize("command", ["stability --noise-levels 0.05,0.1", "rates --noise-levels 0.01,0.1"])
+@pytest.mark.parametrize("command", ["stability --noise-levels 0.02,0.05,0.1", "rates --noise-levels 0.001,0.01,0.1"])
 def test_a_study_writes_its_table_picture_and_page(
     command: str, run: Callable[[str], int], files: Path, capsys: Captured
 ) -> None:
@@ -64,13 +64,13 @@ def test_a_study_writes_its_table_picture_and_page(
     line = f"study {command} model.pt2 truth.npy -o {out} --rule discrepancy --rule a-priori --tolerance 1e-2 --no-progress"
     assert run(line) == 0
     study = ni.Study.load(files / out / "study.parquet")
-    assert study.rules == ("discrepancy", "a-priori") and len(study.table) == 2 * 2 * 2
+    assert study.rules == ("discrepancy", "a-priori") and len(study.table) == 2 * 3 * 2
     assert {"report.html", "study.png", "study.parquet", "cells"} == {path.name for path in (files / out).iterdir()}
     said = capsys.readouterr().out
     assert "report.html" in said and "discrepancy: error ~ noise^" in said
     assert run(f"{line} --json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["rows"] == 8 and set(found["rates"]) == {"discrepancy", "a-priori"} and len(found["files"]) == 3
+    assert found["rows"] == 12 and set(found["rates"]) == {"discrepancy", "a-priori"} and len(found["files"]) == 3
     assert run(f"{line} --seeds 2") == 2
     assert "another configuration" in capsys.readouterr().err
     assert run(f"study stability model.pt2 truth.npy -o {out}2 --noise-levels a,b") == 2
