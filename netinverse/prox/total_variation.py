@@ -131,7 +131,7 @@ class _Ascent:
         """x at the dual p, the duality gap there, and the objective."""
         x, value, defect, distance = torch.empty_like(z), *(torch.zeros_like(steps) for _ in range(3))
         for some in self.pieces.samples(z):
-            size = per_sample(steps[some], z)
+            size = per_sample(steps[some], z[some])
             for strip in self.pieces.strips(z[some]):
                 near = self.pieces.input(z[some], strip)
                 new = near - self.pieces.back(p[some], strip) * size

@@ -42,13 +42,14 @@ def test_the_strips_make_the_whole(shape: tuple[int, ...], monkeypatch: pytest.M
 
 @pytest.mark.parametrize("isotropic", [True, False])
 @pytest.mark.parametrize("constraint", [None, Box(0.2, 0.7)], ids=str)
-def test_the_height_of_the_strips_does_not_matter(
-    isotropic: bool, constraint: Box | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_once", [100, 2 * 2 * 24 * 16], ids=["strips", "two samples and one"])
+def test_the_size_of_the_pieces_does_not_matter(
+    isotropic: bool, constraint: Box | None, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     z, step = drawn(3, 2, 24, 16), torch.tensor([0.05, 0.4, 0.0], dtype=F64)
     tv = ni.TotalVariation(isotropic)
     whole = tv.prox(z, step, constraint, tolerance=1e-4)
-    monkeypatch.setattr(pieces, "AT_ONCE", 8 * 100)
+    monkeypatch.setattr(pieces, "AT_ONCE", 8 * at_once)
     strips = tv.prox(z, step, constraint, tolerance=1e-4)
     apart = (strips.x - whole.x).flatten(1).norm(dim=1)
     assert (apart <= (2 * strips.gap).sqrt() + (2 * whole.gap).sqrt() + 1e-12).all()
