@@ -47,8 +47,10 @@ def is_flat(problem: InverseProblem, x: Tensor, seed: int) -> Tensor:
 
 
 def overflows(problem: InverseProblem, x: Tensor) -> Tensor:
-    """Where ||z'(x)||^2, of which every step length is made, is no finite number; ``(batch,)``."""
-    return ~torch.isfinite(norm_bound(problem.variable.linearise(x)[1], x).square())
+    """Where ||z'(x)||^2, of which every step length is made, is no finite number, though z'(x) itself is one; ``(batch,)``."""
+    _, derivative = problem.variable.linearise(x)
+    finite = torch.isfinite(derivative(torch.ones_like(x))).flatten(1).all(1)
+    return finite & ~torch.isfinite(norm_bound(derivative, x).square())
 
 
 # What a solver says that has no step to make; a norm that overflows explains all of them.
