@@ -525,6 +525,7 @@ TRAINING: Lines = [
     ("fit(3, loader(g.x, g.labels))", TypeError, r"LiftedTraining\.fit: network is a int.*torch\.nn\.Module"),
     ("fit(g.net, 3)", TypeError, r"LiftedTraining\.fit: loader is 3.*Pass a DataLoader"),
     ("fit(g.net, iter([]))", TypeError, r"LiftedTraining\.fit: loader is an iterator.*Pass a DataLoader"),
+    ("fit(g.net, [], checkpoint_share=0)", ValueError, r"LiftedTraining\.fit: checkpoint_share is 0.*math\.inf"),
     ("fit(g.net, [])", ValueError, r"LiftedTraining\.fit: the loader gives no batch.*Check its dataset"),
     ("fit(g.net, [g.x])", TypeError, r"LiftedTraining\.fit: the loader gives Tensor objects.*pair the inputs"),
     (

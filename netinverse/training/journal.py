@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "netinverse training 2"
-SHARE = 0.1
-"""Of the time since the last writing, what another one within an epoch may take; it is expected to take as long as the last."""
 COLUMNS = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "samples", "seconds")
 
 
@@ -44,7 +42,8 @@ class Kept:
 class Journal:
     """``epoch``, ``batch``: what comes next. ``decisive``, ``data``: what the checkpoint of another training differs in.
 
-    ``decisive``: by name, a number as it is and anything else by its fingerprint.
+    ``decisive``: by name, a number as it is and anything else by its fingerprint. ``share``: of the time
+    since the last writing, what another one within an epoch may take; it is expected to take as long as the last.
     """
 
     path: Path | None
@@ -57,6 +56,7 @@ class Journal:
     best: dict[str, Tensor] = field(default_factory=dict)
     found: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
@@ -65,7 +65,13 @@ class Journal:
 
     @classmethod
     def open(
-        cls, path: Path | None, settings: Mapping[str, object], problem: TrainingProblem, epochs: int, batches: Batches
+        cls,
+        path: Path | None,
+        settings: Mapping[str, object],
+        problem: TrainingProblem,
+        epochs: int,
+        batches: Batches,
+        share: float,
     ) -> Journal:
         """A new one, or that of the checkpoint.
 
@@ -81,7 +87,8 @@ class Journal:
         loss = problem.loss if isinstance(problem.loss, str) else _name_of(problem.loss)
         decisive = {**settings, "loss": loss, "network": (shapes, nodes), "epochs": epochs, "seed": batches.seed}
         numbers = {name: value for name, value in decisive.items() if isinstance(value, int | float)}
-        journal = cls(path, {name: numbers.get(name, fingerprint(value)) for name, value in decisive.items()})
+        named_decisive = {name: numbers.get(name, fingerprint(value)) for name, value in decisive.items()}
+        journal = cls(path, named_decisive, share=share)
         if path is None:
             return journal
         if not path.parent.is_dir():
@@ -136,7 +143,7 @@ class Journal:
         self.batch += 1
         loss, hits, samples = self.sums
         self.sums = (loss + kept.loss, hits + kept.hits, samples + kept.samples)
-        if self.path is not None and team.due(time.monotonic() - self._written, self._cost / SHARE):
+        if self.path is not None and team.due(time.monotonic() - self._written, self._cost / self.share):
             self._write(self.path, run, team)
 
     def finish_epoch(self, run: Run, team: Team, validated: Mapping[str, float], patience: int | None) -> dict[str, float]:

@@ -91,6 +91,7 @@ class LiftedTraining:
         validation: Iterable[Any] | None = None,
         patience: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
+        checkpoint_share: float = 0.1,
         parallel: Processes | None = None,
         progress: bool = False,
         seed: int = 0,
@@ -104,11 +105,11 @@ class LiftedTraining:
         ``seed``, and has its own generator back afterwards. validation: another
         loader; with ``patience`` the training ends after so many epochs without a smaller loss on it, with the parameters of the
         best one.
-        checkpoint: a file that is written at the end of each epoch, and after a batch once ten times as long has passed as the
-        last writing took: where batches last that long, after every one, and a process that is killed loses the batch under way
-        and nothing else; where they are shorter, so that writing takes a tenth of the time at most, it loses up to that many
-        seconds before it too. Called again with the same arguments, an interrupted ``fit`` goes on from there, to the same
-        parameters; one that has ended returns at once.
+        checkpoint: a file that is written at the end of each epoch, and after a batch wherever writing then takes at most the
+        ``checkpoint_share`` of the time. Called again with the same arguments, an interrupted ``fit`` goes on from there, to the
+        same parameters; one that has ended returns at once. With ``checkpoint_share=math.inf`` the file is written after every
+        batch, and a process that is killed loses the batch under way and nothing else; by default it loses up to ten times the
+        seconds of one writing too, where batches are shorter than that.
         parallel: ni.training.DataParallel() or LayerParallel() in every process of a group; the first writes the checkpoint, all
         go on from it.
 
@@ -118,6 +119,7 @@ class LiftedTraining:
         and where ``patience`` has a validation loss to compare that is NaN.
         """
         _require_settings(epochs, validation, patience, seed)
+        _require_share(checkpoint_share)
         processes = _processes(parallel)
         processes.accept(self.algorithm, self._sweeps)
         batches = Batches.of(loader, self.algorithm.batches, seed)
@@ -126,7 +128,7 @@ class LiftedTraining:
         settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "loss"}
         settings["order of steps in the processes"] = processes.schedule
         path = None if checkpoint is None else require_path("LiftedTraining.fit", "checkpoint", checkpoint)
-        journal = Journal.open(path, settings, problem, epochs, batches)
+        journal = Journal.open(path, settings, problem, epochs, batches, checkpoint_share)
         processes.agree(journal.place, lifted.device)
         team = processes.share(problem)
         run = self.algorithm.begin(team.problem)
@@ -252,3 +254,11 @@ def _bar(shown: bool, epochs: int, begun: int) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=epochs, initial=begun, desc="training", unit="epoch")
+
+
+def _require_share(checkpoint_share: object) -> None:
+    if isinstance(checkpoint_share, bool) or not isinstance(checkpoint_share, int | float) or not checkpoint_share > 0:
+        raise ValueError(
+            f"LiftedTraining.fit: checkpoint_share is {checkpoint_share!r}, but must be a positive number: the share of the time "
+            f"that writing the checkpoint may take. The default is 0.1; math.inf writes after every batch."
+        )

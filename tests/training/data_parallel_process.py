@@ -104,7 +104,6 @@ def together(rank: int, folder: Path) -> Found:
 
 
 def _resumed(rank: int, folder: Path) -> Found:
-    journals.SHARE = math.inf
     written: list[Path] = []
     write = journals.write_archive
 
@@ -117,13 +116,13 @@ def _resumed(rank: int, folder: Path) -> Found:
     message = _refused(lambda: _fit(case, rank, Broken(case.loader(), 2, 3, _interrupt), path))
     before = len(written)
     network = _fit(case, rank + 2, case.loader(), path)
-    journals.write_archive, journals.SHARE = write, 0.1  # type: ignore[attr-defined]
+    journals.write_archive = write  # type: ignore[attr-defined]
     return found(network) | {"written": (before, len(written)), "message": message}
 
 
 def _fit(case: Case, seed: int, loader: Any, path: Path | None, group: dist.ProcessGroup | None = None) -> nn.Module:
     network = ni.lift(case.network(seed), X[:2])
-    case.training.fit(network, loader, 4, checkpoint=path, parallel=DataParallel(group))
+    case.training.fit(network, loader, 4, checkpoint=path, checkpoint_share=math.inf, parallel=DataParallel(group))
     return network
 
 
@@ -154,7 +153,6 @@ def _refusals(rank: int) -> dict[str, str]:
 
 def broken(rank: int, folder: Path) -> Found:
     """Rank 1 hangs in a group of one second, then, in another training, is killed; what rank 0 says, and where it is then."""
-    journals.SHARE = math.inf
     case, group = CASES["aggregated"], dist.new_group(timeout=timedelta(seconds=1))
     done = folder / "done"
 

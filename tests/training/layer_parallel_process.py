@@ -23,7 +23,6 @@ from torch.nn import functional
 import netinverse as ni
 from netinverse.archives import read_archive
 from netinverse.training import ImplicitSGD, LayerParallel, LiftedTraining, ProximalSAGA, ProximalSGD, TargetCodes
-from netinverse.training import journal as journals
 from tests.training import data_parallel_process as data
 from tests.training.data_parallel_process import CODES, SIZE, Broken, Case, Found, X, Y, found
 
@@ -148,20 +147,18 @@ def _too_few() -> dict[str, str]:
 
 def _resumed(rank: int, groups: Groups, folder: Path) -> Found:
     """Interrupted in the middle of an epoch, with batches under way, and taken up again."""
-    journals.SHARE = math.inf
     path, parallel = folder / "training.npz", LayerParallel(groups.pair)
     message = data._refused(lambda: _fit(PLAIN, rank, Broken(PLAIN.loader(), 2, 5, _fail), path, parallel))
     kept = sorted(read_archive(path)[0])
     dist.barrier(group=groups.pair)
     results = found(_fit(PLAIN, rank + 2, PLAIN.loader(), path, parallel))
     other = data._refused(lambda: _fit(PLAIN, rank, PLAIN.loader(), path, replace(parallel, delay=1)))
-    journals.SHARE = 0.1
     return results | {"message": message, "other": other, "kept": kept}
 
 
 def _fit(case: Case, seed: int, loader: Any, path: Path | None, parallel: LayerParallel) -> nn.Module:
     network = lifted(case.network, seed)
-    case.training.fit(network, loader, 4, checkpoint=path, parallel=parallel)
+    case.training.fit(network, loader, 4, checkpoint=path, checkpoint_share=math.inf, parallel=parallel)
     return network
 
 
@@ -223,7 +220,6 @@ def _steep(network: nn.Module) -> None:
 
 def broken(rank: int, groups: Groups, folder: Path) -> Found:
     """Rank 1 hangs, then, in another training, is killed. Ranks 0 and 2 go on from the checkpoint."""
-    journals.SHARE = math.inf
     done, path, messages = folder / "done", folder / "killed.npz", {}
 
     def loader(happens: Callable[[], None]) -> Any:

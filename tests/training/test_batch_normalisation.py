@@ -164,9 +164,7 @@ def loader() -> DataLoader[tuple[Tensor, ...]]:
     return DataLoader(TensorDataset(X, Y), 12, shuffle=True)
 
 
-def test_an_interrupted_training_and_the_best_epoch_carry_the_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netinverse.training.journal.SHARE", math.inf)
-
+def test_an_interrupted_training_and_the_best_epoch_carry_the_statistics(tmp_path: Path) -> None:
     class Broken(Exception):
         pass
 
@@ -183,7 +181,9 @@ def test_an_interrupted_training_and_the_best_epoch_carry_the_statistics(tmp_pat
     noise = [(X.flip(0), Y)]
     history = training.fit(whole, BATCHES, 6, validation=noise, patience=4)
     with pytest.raises(Broken):
-        training.fit(parts, Breaking(parts), 6, validation=noise, patience=4, checkpoint=tmp_path / "t.npz")
+        training.fit(
+            parts, Breaking(parts), 6, validation=noise, patience=4, checkpoint=tmp_path / "t.npz", checkpoint_share=math.inf
+        )
     again = training.fit(resumed, BATCHES, 6, validation=noise, patience=4, checkpoint=tmp_path / "t.npz")
     assert again.drop(columns="seconds").equals(history.drop(columns="seconds"))
     assert all(torch.equal(value, whole.state_dict()[key]) for key, value in resumed.state_dict().items())

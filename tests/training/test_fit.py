@@ -95,15 +95,12 @@ class Breaking:
     ],
     ids=str,
 )
-def test_an_interrupted_training_ends_as_the_uninterrupted_one(
-    algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("netinverse.training.journal.SHARE", math.inf)
+def test_an_interrupted_training_ends_as_the_uninterrupted_one(algorithm: Algorithm, tmp_path: Path) -> None:
     training, whole, parts = LiftedTraining(algorithm=algorithm), network(), network()
     expected = training.fit(whole, loader(shuffle=False), 4, patience=3)
     path = tmp_path / "training.npz"
     with pytest.raises(Interrupted):  # the first pass is the one that looks at an example
-        training.fit(parts, Breaking(loader(shuffle=False), 3, 2), 4, patience=3, checkpoint=path)
+        training.fit(parts, Breaking(loader(shuffle=False), 3, 2), 4, patience=3, checkpoint=path, checkpoint_share=math.inf)
     resumed = network(seed=9)
     history = training.fit(resumed, loader(shuffle=False), 4, patience=3, checkpoint=path)
     assert history.drop(columns="seconds").equals(expected.drop(columns="seconds"))
@@ -115,9 +112,8 @@ SCRIPT = """
 import math, sys
 sys.path.insert(0, {tests!r})
 from test_fit import Killed, network
-from netinverse.training import LiftedTraining, journal
-journal.SHARE = math.inf
-LiftedTraining().fit(network(), Killed(), 3, checkpoint={path!r}, seed=3)
+from netinverse.training import LiftedTraining
+LiftedTraining().fit(network(), Killed(), 3, checkpoint={path!r}, checkpoint_share=math.inf, seed=3)
 """
 PAIRS = [(X[k : k + 20], Y[k : k + 20]) for k in range(0, 120, 20)]
 
