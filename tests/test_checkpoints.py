@@ -51,8 +51,11 @@ CASES: dict[str, tuple[bool, dict[str, Any]]] = {
 }
 
 
+SLOW = ("Gauss-Newton", "lifted", "walk")
+
+
 @pytest.mark.filterwarnings("ignore::netinverse.RuleWarning")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CASES])
 def test_interrupted_anywhere_it_ends_with_the_same_bits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     deep, arguments = CASES[name]

@@ -67,7 +67,7 @@ def test_every_penalty_learns_the_digits(penalty: str) -> None:
     [
         (ProximalSGD(0.1, "sgd"), 8, 0.83),
         (ProximalSAGA(0.1), 15, 0.85),
-        (ImplicitSGD(1.0), 6, 0.85),
+        pytest.param(ImplicitSGD(1.0), 6, 0.85, marks=pytest.mark.slow),
         (BlockDescent("adam"), 8, 0.75),
     ],
     ids=["sgd", "saga", "implicit", "blocks"],
