@@ -10,7 +10,7 @@ from torch import Tensor
 from netinverse.checks import require_numbers
 from netinverse.parameter_choice.bracket import Bracket
 from netinverse.parameter_choice.composition import Rule
-from netinverse.parameter_choice.rule import FLOOR, ParameterChoice, RuleProblem, SolveAt
+from netinverse.parameter_choice.rule import FLOOR, ParameterChoice, RuleProblem, SolveAt, one_end
 from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
 from netinverse.tensors import choose, scatter, select
@@ -64,8 +64,7 @@ def required(who: str, noise_level: Tensor | None) -> Tensor:
 
 def met_at(tau: float, noise: Tensor | None, problem: RuleProblem) -> Tensor:
     """``Rule.ends`` of a rule that is met at the first residual of at most tau * noise."""
-    residual = torch.zeros_like(problem.start) if noise is None else tau * noise
-    return torch.stack([residual, torch.zeros_like(residual)], dim=1)[:, None]
+    return one_end(0.0 if noise is None else tau * noise, 0.0, problem.start)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netinverse.checks import per_sample_values, require_number
 from netinverse.parameter_choice.composition import Rule
-from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
+from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt, one_end
 from netinverse.parameter_choice.trace import Pick, Trace, first_step
 from netinverse.solvers.status import Status
 
@@ -40,7 +40,7 @@ class Fixed(Rule):
 
     def ends(self, problem: RuleProblem) -> Tensor:
         alpha = per_sample_values("Fixed", "alpha", self.alpha, problem.start, positive=True)
-        return torch.stack([torch.zeros_like(alpha), alpha], dim=1)[:, None]
+        return one_end(0.0, alpha, problem.start)
 
     def select(self, index: Tensor, batch: int) -> Fixed:
         if not isinstance(self.alpha, Tensor):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netinverse.checks import first_samples, require_object
 from netinverse.parameter_choice.composition import Rule
-from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, RuleWarning, SolveAt
+from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, RuleWarning, SolveAt, one_end
 from netinverse.parameter_choice.trace import Pick, Trace, at_index, lowest_minimum
 from netinverse.parameter_choice.walk import Walk
 from netinverse.solvers.status import Status
@@ -42,8 +42,7 @@ class PathRule(Rule):
 
     def ends(self, problem: RuleProblem) -> Tensor:
         """Where the walk over the weights ends."""
-        least = self.walk.least_residual(problem)
-        return torch.stack([least, torch.zeros_like(least)], dim=1)[:, None]
+        return one_end(self.walk.least_residual(problem), 0.0, problem.start)
 
     def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
         trace = self.walk(problem, solve_at, accurate=self.accurate)

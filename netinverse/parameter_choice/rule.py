@@ -57,6 +57,11 @@ class Solved:
     subgradient: Tensor
 
 
+def one_end(residual: Tensor | float, weight: Tensor | float, like: Tensor) -> Tensor:
+    """What ``Rule.ends`` of a rule is that reads down to a residual or a weight, each (batch,) or one for all; (batch, 1, 2)."""
+    return torch.stack([torch.as_tensor(end).to(like).expand_as(like) for end in (residual, weight)], dim=1)[:, None]
+
+
 class SolveAt(Protocol):
     """Solve ``samples`` at weights ``alpha`` (both ``(k,)``), warm-started from their last solution: residuals ``(k,)``.
 
