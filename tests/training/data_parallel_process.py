@@ -171,7 +171,9 @@ def broken(rank: int, folder: Path) -> Found:
     done.touch()
     network = ni.lift(case.network(0), X[:2])
     path = folder / "killed.npz"
-    killed = _refused(lambda: case.training.fit(network, loader(kill), 4, checkpoint=path, parallel=DataParallel()))
+    # Written after every batch: by default the checkpoint may be some batches behind the parameters.
+    settings: dict[str, Any] = {"checkpoint": path, "checkpoint_share": math.inf, "parallel": DataParallel()}
+    killed = _refused(lambda: case.training.fit(network, loader(kill), 4, **settings))
     return found(network) | {"messages": {"hung": hung, "killed": killed}}
 
 
