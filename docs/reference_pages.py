@@ -60,11 +60,9 @@ def pages() -> dict[str, dict[str, Any]]:
     by_room = [(value.__module__.split(".")[1], name, value) for name, value in public_names(ni).items()]
     for room, name, value in sorted(by_room, key=lambda each: own_first.index(each[0] if each[0] in SHARED else "")):
         found.setdefault(SHARED.get(room, room), {})[f"netinverse.{name}"] = value
-    for room in ("layers", "training", "testing"):
+    for room in ("layers", "training", "testing", "plots"):
         module = importlib.import_module(f"netinverse.{room}")
         found[room] = {f"netinverse.{room}.{name}": value for name, value in public_names(module).items()}
-    plots = importlib.import_module("netinverse.plots")
-    found["plots"] = {f"netinverse.plots.{n}": v for n, v in public_names(plots).items() if v.__module__ == "netinverse.plots"}
     for path in (*CONTRACTS, "operators.interop.to_scipy"):
         room, _, name = path.rpartition(".")
         found["contracts"][f"netinverse.{path}"] = getattr(importlib.import_module(f"netinverse.{room}"), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -82,6 +83,13 @@ def require_numbers(who: str, remedy: str, **values: object) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{who}: {name} is {value!r}, but must be a number. {remedy}")
+
+
+def require_positive(who: str, name: str, value: float, why: str) -> None:
+    """Raise unless 0 < value < inf."""
+    require_numbers(who, f"It has to be positive, since {why}.", **{name: value})
+    if not 0 < value < inf:
+        raise ValueError(f"{who}: {name} is {value}, but must be positive and finite, since {why}. Pass a positive number.")
 
 
 def require_flag(who: str, name: str, value: object, meaning: str) -> None:

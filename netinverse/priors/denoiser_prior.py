@@ -9,11 +9,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from netinverse.checks import require_object
+from netinverse.checks import require_object, require_positive
 from netinverse.operators.linear import Identity
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.prox import SquaredNorm, Translated
-from netinverse.prox.norms import require_positive
 from netinverse.prox.total_variation import ProxResult
 from netinverse.regularisers.regulariser import entry_by_entry
 from netinverse.tensors import Derivative, inner, norm, per_sample

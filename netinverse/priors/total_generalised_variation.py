@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netinverse.checks import require_shape
+from netinverse.checks import require_positive, require_shape
 from netinverse.operators.generalised_differences import GeneralisedDifferences
 from netinverse.operators.linear import LeadingChannels
 from netinverse.problems import CompositeProblem, Term
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.prox import Box, GroupL21, NonNegative, Scaled, SquaredNorm, Translated
-from netinverse.prox.norms import require_positive
 from netinverse.prox.total_variation import ProxResult
 from netinverse.regularisers import Regulariser
 from netinverse.regularisers.regulariser import by_duality, require_image

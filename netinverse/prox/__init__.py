@@ -15,12 +15,12 @@ from netinverse.prox.elastic_net import ElasticNetPotential as ElasticNetPotenti
 from netinverse.prox.entropies import LogisticEntropy as LogisticEntropy
 from netinverse.prox.entropies import TanhEntropy as TanhEntropy
 from netinverse.prox.group_huber import GroupHuber as GroupHuber
+from netinverse.prox.groups import GroupL21 as GroupL21
+from netinverse.prox.huber import Huber as Huber
 from netinverse.prox.indicators import Box as Box
 from netinverse.prox.indicators import NonNegative as NonNegative
 from netinverse.prox.indicators import Simplex as Simplex
 from netinverse.prox.norms import L1 as L1
-from netinverse.prox.norms import GroupL21 as GroupL21
-from netinverse.prox.norms import Huber as Huber
 from netinverse.prox.norms import NonNegativeL1 as NonNegativeL1
 from netinverse.prox.norms import SquaredNorm as SquaredNorm
 from netinverse.prox.norms import Zero as Zero

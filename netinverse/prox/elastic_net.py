@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netinverse.prox.norms import require_positive
+from netinverse.checks import require_positive
 from netinverse.prox.scalar import Separable
 
 

@@ -8,9 +8,9 @@ from math import inf
 import torch
 from torch import Tensor
 
-from netinverse.checks import require_whole
+from netinverse.checks import require_positive, require_whole
 from netinverse.protocols import Step
-from netinverse.prox.norms import group_squares, require_positive
+from netinverse.prox.groups import group_squares
 from netinverse.prox.scalar import beyond
 from netinverse.tensors import per_sample, total
 

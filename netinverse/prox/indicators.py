@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from netinverse.protocols import Step
-from netinverse.prox.norms import rounding_tolerance
-from netinverse.prox.scalar import Separable, beyond, no_ends
+from netinverse.prox.scalar import Separable, beyond, no_ends, rounding_tolerance
 from netinverse.tensors import inner, total
 
 

@@ -8,8 +8,8 @@ from math import inf
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_positive
 from netinverse.protocols import Step
-from netinverse.prox.norms import require_positive
 from netinverse.prox.scalar import beyond
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from netinverse.operators.differences import Gradient
 from netinverse.protocols import LinearMap, ProximalFunction
 from netinverse.prox.group_huber import GroupHuber
+from netinverse.prox.groups import GroupL21
 from netinverse.prox.indicators import Box, NonNegative
-from netinverse.prox.norms import L1, GroupL21
+from netinverse.prox.norms import L1
 
 # Bytes of x in one piece. What an iteration reads and writes of them, about ten times as much, fits the second-level cache.
 AT_ONCE = 2**18

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from netinverse.prox.compensated import accurate_sum, exponential, times, two_product
-from netinverse.prox.scalar import Separable, beyond, solve_monotone
+from netinverse.prox.roots import solve_monotone
+from netinverse.prox.scalar import Separable, beyond
 from netinverse.prox.sigmoids import arc_penalty
 from netinverse.prox.special import relative_entropy
 

@@ -1,9 +1,8 @@
-"""Separable potentials: Psi(x) = sum_i psi(x_i), everything entry by entry, and the root-finding they share."""
+"""Separable potentials: Psi(x) = sum_i psi(x_i), everything entry by entry."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from math import inf
 
 import torch
@@ -11,38 +10,13 @@ from torch import Tensor
 
 from netinverse.checks import require_floating
 from netinverse.protocols import Step
+from netinverse.prox.roots import solve_monotone
 from netinverse.tensors import per_sample, total
 
-ITERATIONS = 28
-_NEWTON_ENDS = 2.0**-40
 
-
-def solve_monotone(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], lower: Tensor, upper: Tensor, start: Tensor, iterations: int = ITERATIONS
-) -> Tensor:
-    """The root of an increasing scalar function, entry by entry, by Newton steps kept inside a shrinking bracket.
-
-    ``function`` returns (value, derivative). A Newton step that leaves the bracket is replaced by bisection. An entry stays where
-    it is once it is found: at a value of 0, after a Newton step below 2^-40 |t|, whose error is that squared, or in a bracket of
-    rounding width. So its root does not depend on how long the others take, and the loop may end once all are found. That is
-    looked up on the CPU alone: nothing waits for another device, where all iterations are made.
-    """
-    t = torch.minimum(torch.maximum(start, lower), upper)
-    found = torch.zeros_like(t, dtype=torch.bool)
-    narrow = 4 * torch.finfo(t.dtype).eps
-    for _ in range(iterations):
-        value, slope = function(t)
-        lower = torch.where(value < 0, t, lower)
-        upper = torch.where(value > 0, t, upper)
-        newton = t - value / slope
-        inside = (newton >= lower) & (newton <= upper)
-        step = torch.where(inside, newton, 0.5 * (lower + upper)) - t
-        step = step.masked_fill_(found | (value == 0), 0)
-        t = t + step
-        found = step.abs() <= torch.where(inside, _NEWTON_ENDS, narrow) * t.abs()
-        if t.device.type == "cpu" and bool(found.all()):
-            break
-    return t
+def rounding_tolerance(x: Tensor) -> float:
+    """64 units in the last place: what a projection may miss its set by."""
+    return 64 * torch.finfo(x.dtype).eps
 
 
 def beyond(p: Tensor, bound: float | Tensor) -> Tensor:
@@ -53,7 +27,7 @@ def beyond(p: Tensor, bound: float | Tensor) -> Tensor:
     edge = torch.as_tensor(bound, dtype=p.dtype, device=p.device)
     largest = p.abs().flatten(1).amax(1) if p.ndim > 1 and p.numel() else p.abs()
     scale = torch.maximum(per_sample(largest, p), edge.abs()).clamp(min=1)
-    return p > edge + 64 * torch.finfo(p.dtype).eps * scale
+    return p > edge + rounding_tolerance(p) * scale
 
 
 def no_ends(x: Tensor) -> tuple[Tensor, Tensor]:

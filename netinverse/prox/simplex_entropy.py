@@ -13,8 +13,8 @@ from netinverse.checks import require_whole
 from netinverse.protocols import Step
 from netinverse.prox.compensated import Pair, accurate_sum, exponential, two_product, two_sum
 from netinverse.prox.indicators import Simplex
-from netinverse.prox.norms import rounding_tolerance
-from netinverse.prox.scalar import no_ends, solve_monotone
+from netinverse.prox.roots import solve_monotone
+from netinverse.prox.scalar import no_ends, rounding_tolerance
 from netinverse.prox.special import relative_entropy
 from netinverse.tensors import per_sample, total
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from netinverse.checks import require_positive
 from netinverse.prox.compensated import accurate_sum, exponential, two_product, two_sum
-from netinverse.prox.norms import require_positive
 from netinverse.prox.scalar import Separable, beyond
 from netinverse.prox.special import GAUSS, bose_remainder, dilogarithm_gap, dilogarithm_series, log_remainder, relative_entropy
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.prox.elastic_net import ElasticNetPotential
+from netinverse.prox.groups import GroupL21
 from netinverse.prox.indicators import Box, NonNegative
-from netinverse.prox.norms import L1, GroupL21, NonNegativeL1, SquaredNorm, Zero
+from netinverse.prox.norms import L1, NonNegativeL1, SquaredNorm, Zero
 from netinverse.prox.scalar import Separable
 from netinverse.tensors import per_sample
 

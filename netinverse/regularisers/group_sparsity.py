@@ -9,7 +9,7 @@ from torch import Tensor
 from netinverse.checks import require_whole
 from netinverse.operators.blocks import Blocks
 from netinverse.protocols import LinearMap, ProximalFunction, Step
-from netinverse.prox.norms import GroupL21
+from netinverse.prox.groups import GroupL21
 from netinverse.prox.total_variation import ProxResult
 from netinverse.regularisers.regulariser import by_duality, in_closed_form
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netinverse.checks import require_positive
 from netinverse.operators.differences import Gradient
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.group_huber import GroupHuber
-from netinverse.prox.norms import require_positive
 from netinverse.prox.total_variation import ProxResult
 from netinverse.regularisers.regulariser import by_duality, require_image
 

@@ -10,7 +10,8 @@ from netinverse.checks import require_flag
 from netinverse.operators.differences import Gradient
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.chain import chain_prox
-from netinverse.prox.norms import L1, GroupL21
+from netinverse.prox.groups import GroupL21
+from netinverse.prox.norms import L1
 from netinverse.prox.pieces import uniform
 from netinverse.prox.total_variation import ProxResult
 from netinverse.regularisers.regulariser import by_duality, require_image

@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from netinverse.prox.scalar import ITERATIONS, solve_monotone
+from netinverse.prox.roots import ITERATIONS, solve_monotone
 
 
 def cubic(v: Tensor, calls: list[int]):

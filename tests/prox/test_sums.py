@@ -10,7 +10,7 @@ import torch
 import netinverse as ni
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import ElasticNetPotential, NonNegativeL1, Zero, potential_of, prox_of_sum
-from netinverse.prox.norms import GroupL21
+from netinverse.prox.groups import GroupL21
 
 POTENTIALS = {
     "identity": Zero(),

@@ -1,153 +1,20 @@
-"""Pictures of results. Every function returns a Figure and shows nothing."""
+"""The graph of a lifted network as a drawing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
-from netinverse.checks import require_floating, require_object
-from netinverse.diagnostics.metrics import psnr
+from netinverse.checks import require_object
 from netinverse.networks.layout import Cell, Lane, Layout, layout
 from netinverse.networks.summary import operator, shape_text
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from netinverse.networks.graph import LiftedNetwork
-    from netinverse.reconstruction import Reconstruction
-    from netinverse.studies import Study
-
-
-def reconstruction_grid(columns: Mapping[str, Tensor], truth: Tensor | None = None, samples: int = 8) -> Figure:
-    """One row a sample, one column for each entry of ``columns``; the PSNR against ``truth`` under each picture but the truth's.
-
-    Shapes: every entry (batch, channels, height, width), or (batch, ...) drawn as a curve. Grey scale: that of the first column.
-    The PSNR is for entries from [0, 1] where those of the truth are, and otherwise from the interval that they fill.
-    """
-    require_object("reconstruction_grid", "columns", columns, ("items", "values"), "Pass {'reconstruction': result.x}.")
-    columns = {name: require_floating("reconstruction_grid", name, x) for name, x in columns.items()}
-    if not columns:
-        raise ValueError("reconstruction_grid: columns is empty, so there is nothing to draw. Pass {'reconstruction': result.x}.")
-    rows = min([samples, *(len(x) for x in columns.values())])
-    figure = Figure(figsize=(1.7 * len(columns), max(1.9 * rows, 1.2) + 0.3), layout="constrained")
-    if not rows:
-        figure.text(0.5, 0.5, "no samples", ha="center")
-        return figure
-    axes = figure.subplots(rows, len(columns), squeeze=False)
-    for j, (name, x) in enumerate(columns.items()):
-        shown = x[:rows].detach().cpu()
-        values = None if truth is None or x is truth else psnr(shown, truth[:rows].detach().cpu(), _width(truth))
-        for i in range(rows):
-            first = next(iter(columns.values()))[i]
-            _draw(axes[i, j], shown[i], float(first.min()), float(first.max()))
-            if i == 0:
-                axes[i, j].set_title(name, fontsize=9)
-            if values is not None:
-                axes[i, j].set_xlabel(f"{values[i].item():.1f} dB", fontsize=8)
-    return figure
-
-
-def _width(truth: Tensor) -> float:
-    low, high = float(truth.min()), float(truth.max())
-    return 1.0 if low == high or (low >= 0 and high <= 1) else high - low
-
-
-def rule_trace(result: Reconstruction) -> Figure:
-    """Residual against alpha at every weight the rule visited, one line a sample, with the largest and least noise level left."""
-    table = result.tried
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for _, part in table.groupby("sample"):
-        part = part.sort_values("alpha")
-        axes.loglog(part["alpha"], part["residual"], ".-", lw=0.8, ms=3, alpha=0.6)
-    if result.noise_level is not None and len(result.noise_level):
-        levels = result.noise_level.detach().double().cpu()
-        if bool((levels > 0).any()):
-            low, high = float(levels[levels > 0].min()), float(levels.max())
-            axes.axhspan(low, high, color="0.85", zorder=0)
-            axes.axhline(float(levels.median()), color="0.3", ls="--", lw=1, label="noise level left (median, range)")
-            axes.legend(fontsize=8, frameon=False)
-    axes.set(xlabel="alpha", ylabel="residual")
-    return figure
-
-
-def convergence(result: Reconstruction) -> Figure:
-    """Optimality against the number of steps so far, one line a sample."""
-    table = result.history
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for _, part in table.groupby("sample"):
-        values = part["optimality"].to_numpy(dtype=float)
-        axes.semilogy(np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan), ".-", lw=0.8, ms=3, alpha=0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="step", ylabel=f"optimality ({result.certificate.kind})")
-    return figure
-
-
-def study(found: Study) -> Figure:
-    """Error against noise, both logarithmic: medians, bands from the 10th to the 90th percentile, reference slopes 1/2 and 1.
-
-    With source elements a second panel shows the Bregman distance, its bound, and the error that the solver may have left,
-    gap/alpha. Rows without noise are left out.
-    """
-    table = found.table[found.table["noise_level"] > 0]
-    distances = bool((table["bregman_distance"] > 0).any())
-    figure = Figure(figsize=(10.0 if distances else 5.4, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2 if distances else 1, squeeze=False)[0]
-    if not len(table):
-        panels[0].text(0.5, 0.5, "no rows with noise", ha="center", transform=panels[0].transAxes)
-        return figure
-    for number, rule in enumerate(found.rules):
-        part, colour = table[table["rule"] == rule], f"C{number}"
-        _band(panels[0], part, part["relative_error"], rule, colour, "o-")
-        if distances:
-            _band(panels[1], part, part["bregman_distance"], rule, colour, "o-")
-            _band(panels[1], part, part["bound"], f"{rule}, bound", colour, "--", filled=False)
-            _band(panels[1], part, part["gap"] / part["alpha"], f"{rule}, gap/alpha", colour, ":", filled=False)
-    labels = ("||x - truth|| / ||truth||", "Bregman distance to the truth")
-    for axes, label in zip(panels, labels, strict=False):
-        _reference_slopes(axes)
-        axes.set(xscale="log", yscale="log", xlabel="noise, relative to the norm of the data", ylabel=label)
-        axes.grid(alpha=0.3, which="major")
-    lines = {str(line.get_label()): line for axes in panels for line in axes.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return figure
-
-
-def _band(
-    axes: Axes, rows: pd.DataFrame, values: pd.Series[float], label: str, colour: str, style: str, filled: bool = True
-) -> None:
-    """The median of the positive values at each noise level, with the band that holds four fifths of them."""
-    kept = values.where(values > 0).where(np.isfinite(values))
-    grouped = kept.groupby(rows["level"])
-    low, middle, high = (grouped.quantile(q) for q in (0.1, 0.5, 0.9))
-    if middle.notna().any():
-        noise = rows["relative_noise"].groupby(rows["level"]).median()
-        axes.plot(noise, middle, style, color=colour, markersize=4, lw=1.4, label=label)
-        if filled:
-            axes.fill_between(noise, low.to_numpy(), high.to_numpy(), color=colour, alpha=0.15, lw=0)
-
-
-def _reference_slopes(axes: Axes) -> None:
-    """Lines of slope 1/2 and 1 through the upper right end of what is drawn."""
-    points = [line.get_xydata() for line in axes.get_lines()]
-    if not points:
-        return
-    x, y = np.concatenate([np.asarray(p, dtype=float) for p in points]).T
-    there = np.isfinite(y) & (y > 0)
-    if not there.any():
-        return
-    ends, top = np.array([x[there].min(), x[there].max()]), 1.6 * y[there].max()
-    for slope, style in ((0.5, (0, (1, 1))), (1.0, (0, (4, 2)))):
-        axes.plot(ends, top * (ends / ends[1]) ** slope, ls=style, color="0.6", lw=1, label=f"slope {slope:g}")
 
 
 def structure(network: LiftedNetwork) -> Figure:
@@ -281,15 +148,3 @@ class _Structure:
     def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
         style = {"arrowstyle": "-|>,head_width=0.12,head_length=0.25", "color": colour, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", end, start, arrowprops=style, zorder=1)
-
-
-def _draw(axes: Axes, x: Tensor, low: float, high: float) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    array = x.double().numpy()
-    if array.ndim == 3 and array.shape[0] in (1, 3):
-        high = high if high > low else low + 1
-        scaled = np.clip((array - low) / (high - low), 0, 1)
-        axes.imshow(scaled[0] if len(scaled) == 1 else scaled.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
-    else:
-        axes.plot(array.reshape(-1), lw=0.8, color="0.2")
