@@ -24,7 +24,9 @@ class Point:
 
 @dataclass(frozen=True)
 class PrimalDualState:
-    """``best`` is the pair with the smallest gap so far; ``iterate`` runs on, ``mean`` averages it since the last restart."""
+    """``best`` is the pair with the smallest gap so far; ``iterate`` runs on, and need not lie in the domains; ``mean`` averages
+    the pairs that it was mapped to since the last restart.
+    """
 
     best: Point
     objective: Tensor
@@ -45,7 +47,8 @@ class PrimalDualState:
 
 @dataclass(frozen=True)
 class PrimalDual:
-    """min over x in C of sum_i f_i(K_i x + c_i): x+ = P_C(x - t K^T q), q_i+ = prox_{s_i f_i*}(q_i + s_i (K_i (2x+ - x) + c_i)).
+    """min over x in C of sum_i f_i(K_i x + c_i): x+ = P_C(x - t K^T q), q_i+ = prox_{s_i f_i*}(q_i + s_i (K_i (2x+ - x) + c_i)),
+    and the next pair is (x, q) + ``relaxation`` ((x+, q+) - (x, q)), between 0 and 2.
 
     Each K_i is scaled by its own norm bound L_i, so that s_i = s/L_i^2 and t s <= 1/number of terms: convergence needs nothing
     of the user. The primal weight w (t = e/w, s = e w) balances the distances travelled since the last restart; a restart
@@ -54,10 +57,12 @@ class PrimalDual:
     One step is ``iterations_per_step`` iterations and one look at the duality gap (``netinverse.solvers.gap``). The iterations
     may have another ``precision`` than the problem; the gap has not, since its parts are large beside their sum.
 
-    Chambolle & Pock, J. Math. Imaging Vis. 40, 2011; restarts and primal weight: Applegate et al., NeurIPS 2021.
+    Chambolle & Pock, J. Math. Imaging Vis. 40, 2011; over-relaxation: Condat, J. Optim. Theory Appl. 158, 2013; restarts and
+    primal weight: Applegate et al., NeurIPS 2021.
     """
 
     iterations_per_step: int = 25
+    relaxation: float = 1.8
     precision: torch.dtype | None = None
     look_every: ClassVar[int] = 4
     """No step reads anything on the host: on an accelerator the loop may look at several of them at once."""
@@ -99,13 +104,13 @@ class PrimalDual:
         )
 
     def step(self, problem: CompositeProblem, state: PrimalDualState) -> PrimalDualState:
-        iterate, stretch = self._travelled(problem, state)
+        iterate, last, stretch = self._travelled(problem, state)
         length = state.length + self.iterations_per_step
         mean = _blend(state.mean, stretch, self.iterations_per_step / length)
-        values, gaps = duality_gap(problem, iterate.x, iterate.duals)
+        values, gaps = duality_gap(problem, last.x, last.duals)
         mean_values, mean_gaps = duality_gap(problem, mean.x, mean.duals)
         take_mean = mean_gaps < gaps
-        candidate = choose(take_mean, mean, iterate)
+        candidate = choose(take_mean, mean, last)
         value, gap = torch.where(take_mean, mean_values, values), torch.where(take_mean, mean_gaps, gaps)
         # not(>=) lets a NaN through, so that the loop sees a divergence at the step where it appears.
         better = ~(gap >= state.optimality)
@@ -127,16 +132,16 @@ class PrimalDual:
             iterations=iterations,
         )
 
-    def _travelled(self, problem: CompositeProblem, state: PrimalDualState) -> tuple[Point, Point]:
-        """The last iterate of a step and the mean of all, from ``precision`` brought back into the domains."""
+    def _travelled(self, problem: CompositeProblem, state: PrimalDualState) -> tuple[Point, Point, Point]:
+        """What ``_advance`` returns, from ``precision`` brought back to that of the problem, into the domains where it was."""
         start, weight = state.iterate, state.primal_weight
         if self.precision is None or self.precision == start.x.dtype:
             return self._advance(problem, start, weight)
-        last, mean = self._advance(*astype((problem, start, weight), self.precision))
-        return _inside(problem, astype(last, start.x.dtype)), _inside(problem, astype(mean, start.x.dtype))
+        iterate, last, mean = astype(self._advance(*astype((problem, start, weight), self.precision)), start.x.dtype)
+        return iterate, _inside(problem, last), _inside(problem, mean)
 
-    def _advance(self, problem: CompositeProblem, start: Point, primal_weight: Tensor) -> tuple[Point, Point]:
-        """``iterations_per_step`` iterations: the last iterate, and the mean of all."""
+    def _advance(self, problem: CompositeProblem, start: Point, primal_weight: Tensor) -> tuple[Point, Point, Point]:
+        """``iterations_per_step`` iterations: where they lead, the last pair (x+, q+), and the mean of all these."""
         terms, n = problem.terms, self.iterations_per_step
         size = 0.99 / len(terms) ** 0.5
         primal_step = per_sample(size / primal_weight, start.x)
@@ -146,17 +151,20 @@ class PrimalDual:
         images = tuple(t.image(x) for t in terms)
         mean_x, mean_duals = torch.zeros_like(x), tuple(torch.zeros_like(q) for q in duals)
         for _ in range(n):
-            x = problem.feasible(torch.addcmul(x, primal_step, pull_back(problem, duals), value=-1))
-            old_images, images = images, tuple(t.image(x) for t in terms)
-            duals = tuple(
+            new_x = problem.feasible(torch.addcmul(x, primal_step, pull_back(problem, duals), value=-1))
+            new_images = tuple(t.image(new_x) for t in terms)
+            new_duals = tuple(
                 prox_conjugate(t.function, torch.addcmul(q, b, t.shifted(torch.lerp(old, new, 2.0))), s)
-                for t, q, s, b, new, old in zip(terms, duals, steps, broad, images, old_images, strict=True)
+                for t, q, s, b, new, old in zip(terms, duals, steps, broad, new_images, images, strict=True)
             )
             # Sums of this step's own, and the only ones that are written to.
-            mean_x.add_(x, alpha=1 / n)
-            for mean, q in zip(mean_duals, duals, strict=True):
+            mean_x.add_(new_x, alpha=1 / n)
+            for mean, q in zip(mean_duals, new_duals, strict=True):
                 mean.add_(q, alpha=1 / n)
-        return Point(x, duals), Point(mean_x, mean_duals)
+            x = torch.lerp(x, new_x, self.relaxation)
+            images = _relaxed(images, new_images, self.relaxation)
+            duals = _relaxed(duals, new_duals, self.relaxation)
+        return Point(x, duals), Point(new_x, new_duals), Point(mean_x, mean_duals)
 
     def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> Tensor:
         """w <- sqrt(w * dual distance / primal distance), both since the last restart, each dual in units of its norm bound."""
@@ -175,6 +183,10 @@ def _inside(problem: CompositeProblem, point: Point) -> Point:
     """With x and the duals in their domains: a prox of f* at a vanishing step projects, and leaves a point inside where it is."""
     duals = tuple(prox_conjugate(t.function, q, 1e-9) for t, q in zip(problem.terms, point.duals, strict=True))
     return Point(problem.feasible(point.x), duals)
+
+
+def _relaxed(old: tuple[Tensor, ...], new: tuple[Tensor, ...], relaxation: float) -> tuple[Tensor, ...]:
+    return tuple(torch.lerp(o, n, relaxation) for o, n in zip(old, new, strict=True))
 
 
 def _blend(old: Point, new: Point, share: Tensor) -> Point:

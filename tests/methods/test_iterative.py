@@ -169,7 +169,8 @@ def test_gauss_newton_is_tikhonovs_method_where_the_network_is_linear() -> None:
     assert result.converged
     for b in range(2):
         x = torch.linalg.solve(a.T @ a + result.alpha[b] * torch.eye(12, dtype=F64), a.T @ data[b])
-        torch.testing.assert_close(result.x[b], x, rtol=2e-3, atol=2e-3)
+        # The step is solved to a hundredth of the decrease it promises.
+        torch.testing.assert_close(result.x[b], x, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("regulariser", [ni.Sparsity(), pytest.param(ni.TotalVariation(), marks=pytest.mark.slow)], ids=str)
