@@ -3,16 +3,20 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 SIZE ?= full
+SAMPLE ?= 300
+SEED ?= 0
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint format docs experiments figures benchmarks clean
+.PHONY: help demo test test-all coverage mutants lint format docs experiments figures benchmarks clean
 
 help:
 	@echo "make demo         reconstruct handwritten digits from the noisy codes of a trained encoder"
 	@echo "make test         the quick tests            make test-all     all tests"
+	@echo "make coverage     the quick tests and the lines and branches that none of them runs (half an hour)"
+	@echo "make mutants      small mistakes put into prox/, lifting/ and solvers/, and those that no test sees (after make coverage)"
 	@echo "make lint         ruff and mypy              make format       let ruff format the code"
 	@echo "make docs         the pages, in docs/_build  make experiments  every script of experiments/ (SIZE=full or smoke)"
 	@echo "make figures      the pictures and tables of docs/experiments.md, made anew at full size (an hour)"
@@ -40,6 +44,15 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadgroup
+
+# Fails under the share of lines and branches in pyproject.toml; .coverage keeps which test ran which line.
+coverage: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto --dist loadgroup --cov --cov-context=test --cov-report=term
+
+# SAMPLE places drawn by SEED, one mutant each: an hour for 300.
+mutants: $(VENV)/.installed-dev
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	CI=1 OMP_NUM_THREADS=1 $(RUN) -m tests.mutants --sample $(SAMPLE) --seed $(SEED)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -69,5 +82,5 @@ experiments: $(VENV)/.installed-demo
 	$(RUN) -m experiments --size $(SIZE)
 
 clean:
-	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build docs/examples docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build docs/examples docs/reference .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -202,6 +202,94 @@ def test_gradient_of_the_penalty_is_activation_minus_u(f: Any) -> None:
     assert (_dot(gradient, gradient) <= 2 * f.penalty(u, z) * (1 + 1e-12)).all()
 
 
+@pytest.mark.parametrize("f", [*SEPARABLE, px.Box(*_BOUNDS), px.PReLUPotential(torch.tensor([0.2, 1.0, 0.6]))], ids=repr)
+def test_the_slope_is_the_derivative_of_the_activation(f: Any) -> None:
+    """At points between the corners, from where the activation is flat to where it is steep."""
+    z, h = torch.linspace(-4.03, 4.07, 48, dtype=F64).reshape(4, 3, 4), 1e-6
+    slope = (f.activation(z + h) - f.activation(z - h)) / (2 * h)
+    torch.testing.assert_close(f.slope(z), slope, rtol=1e-8, atol=1e-8)
+    assert f.slope(z.float()).dtype == torch.float32
+
+
+@POTENTIAL
+def test_flat_ends_are_the_values_on_half_lines(f: Any) -> None:
+    """An end is finite exactly where the activation stays at it from some point on; it has the dtype of the point."""
+    ends = f.flat_ends(_points(0, batch=2))
+    assert all(end.dtype == torch.float32 for end in f.flat_ends(torch.zeros(1, 3, 4)))
+    if isinstance(f, px.Simplex | px.SimplexEntropy):  # entries that move together move no entry
+        assert all(end.isinf() for end in ends)
+        return
+    for sign, end in zip((-1, 1), ends, strict=True):
+        far, farther = (f.prox(torch.full((2, 3, 4), sign * size, dtype=F64)) for size in (5.0, 6.0))
+        flat = end.isfinite().expand_as(far)
+        assert torch.equal(far == farther, flat)
+        assert torch.equal(far[flat], end.expand_as(far)[flat])
+
+
+@pytest.mark.parametrize("weight", [0.3, 2.0])
+def test_soft_shrinkage_says_where_it_is_constant(weight: float) -> None:
+    value, half = px.L1(weight).plateau
+    z = torch.linspace(-3, 3, 61, dtype=F64)[:, None]
+    constant = px.L1(weight).activation(z) == value
+    assert torch.equal(constant, z.abs() <= half)
+
+
+WITH_SUBGRADIENTS = [
+    px.Zero(),
+    px.SquaredNorm(3.0),
+    px.L1(0.3),
+    px.GroupL21(1, 0.4),
+    px.Huber(0.2, 3.0),
+    px.ElasticNetPotential(0.3, 2.0),
+    px.GroupHuber(1, 0.5),
+    px.Translated(px.L1(0.3), 0.7),
+]
+
+
+@pytest.mark.parametrize("f", WITH_SUBGRADIENTS, ids=repr)
+def test_the_nearest_subgradient(f: Any) -> None:
+    """It is a subgradient (Fenchel-Young with equality), and the projection: no other one makes an acute angle with the rest."""
+    x = _points(15)
+    x[:, :, :2] = 0.7 if isinstance(f, px.Translated) else 0.0
+    q = 3 * _points(16)
+    q[0] *= 0.01  # inside the subdifferential at a kink, which leaves it where it is
+    p = f.nearest_subgradient(x, q)
+    assert px.subgradient_distance(f, x, p).max() < 1e-12
+    torch.testing.assert_close(f(x) + f.conjugate(p), _dot(x, p), rtol=1e-12, atol=1e-12)
+    for seed in range(20):
+        another = f.nearest_subgradient(x, _points(100 + seed))
+        assert (_dot(q - p, another - p) <= 1e-12).all()
+
+
+def test_what_has_no_known_subdifferential_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"somebody: Simplex has no nearest_subgradient, .* Use a regulariser built from a norm"):
+        px.subdifferential_of("somebody", px.Simplex())
+    with pytest.raises(TypeError, match="Translated: Simplex has no nearest_subgradient"):
+        px.Translated(px.Simplex(), 1.0).nearest_subgradient(torch.zeros(1, 3), torch.zeros(1, 3))
+
+
+def test_entries_beside_zero_are_taken_for_zero_sample_by_sample() -> None:
+    x = torch.tensor([[1.0, 1e-9, -1e-11, 0.0], [1e-3, -1e-9, 1e-11, 1e-14], [0.0, 0.0, 0.0, 0.0]], dtype=F64)
+    expected = [[1.0, 1e-9, 0.0, 0.0], [1e-3, -1e-9, 1e-11, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    assert px.snap_to_zero(x).tolist() == expected
+    assert px.snap_to_zero(x.reshape(3, 2, 2)).flatten(1).tolist() == expected
+    assert px.snap_to_zero(x, relative=1e-3)[0].tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert px.snap_to_zero(x[:0]).shape == (0, 4)
+
+
+def test_functions_that_hold_tensors_are_told_apart_as_objects() -> None:
+    """Entry by entry they would compare to a tensor, which is neither true nor false."""
+    slope = torch.tensor([1.0, 2.0])
+    for build in (
+        lambda: px.Scaled(px.L1(), slope.clone()),
+        lambda: px.Translated(px.L1(), slope.clone()),
+        lambda: px.Tilted(px.L1(), slope.clone(), slope.clone()),
+        lambda: px.Box(-slope, slope.clone()),
+    ):
+        one, other = build(), build()
+        assert one == one and one != other and len({one, other}) == 2
+
+
 @POTENTIAL
 @pytest.mark.parametrize("dtype", [torch.float32, F64], ids=str)
 def test_nothing_breaks_at_ten_thousand(f: Any, dtype: torch.dtype) -> None:
@@ -319,6 +407,10 @@ def _errors() -> list[tuple[Any, str]]:
         (lambda: px.L1(0.0), r"L1: weight is 0.0, but must be positive .* Zero\(\)"),
         (lambda: px.GroupL21(0), "GroupL21: axis is 0, but axis 0 counts the samples"),
         (lambda: px.Huber(width=-1.0), "Huber: width is -1.0"),
+        (lambda: px.GroupHuber(axis=0), "GroupHuber: axis is 0, but axis 0 counts the samples"),
+        (lambda: px.GroupL21(3)(_points(0)), r"groups: x has shape \(6, 3, 4\), but groups run along axis 3, .* Pass axis=1"),
+        (lambda: px.GroupL21(-3)(_points(0)), "groups: x has shape .* axis -3"),
+        (lambda: px.TanhEntropy().prox(_points(0), -0.5), r"TanhEntropy.prox: step is -0.5, but must be zero or more"),
         (
             lambda: px.PReLUPotential(torch.tensor([0.5, 0.0])),
             r"PReLUPotential: slopes lie in \[0, 0.5\], but must lie in \(0, 1\]",
@@ -333,3 +425,9 @@ def _errors() -> list[tuple[Any, str]]:
 def test_errors_say_who_what_and_what_to_do(build: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         build()
+
+
+@pytest.mark.parametrize("bounds", [("0", 1.0), (torch.zeros(2), torch.ones(3))])
+def test_bounds_that_are_no_numbers_or_do_not_fit_are_refused(bounds: Any) -> None:
+    with pytest.raises(TypeError, match=r"Box: lower is .* broadcast to the shape of one sample. Write Box\(0.0, 1.0\)"):
+        px.Box(*bounds)

@@ -1,0 +1,320 @@
+"""Small mistakes put into the code, and the tests that see them: ``python -m tests.mutants --rooms prox,lifting --sample 300``.
+
+A mutant is the package with one operator, comparison, number or keyword replaced, as cosmic-ray does. A sample of the places is
+drawn, and one mutant of each. It is run against the tests of the rooms' own folders that come by its line, which ``.coverage``
+knows from ``make coverage``, those that run the fewest lines first: it is killed when one of them fails, or takes a minute, and
+has survived when all of them pass. Every mutant is a fork of this process. Inside a function it replaces the code of the living
+function, after the tests have been collected once; what runs while a module is imported is imported anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+
+import coverage
+import cvxpy
+import hypothesis
+import mpmath
+import pandas
+import pytest
+import torch
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+IMPORTED = (cvxpy, mpmath, pandas, torch)
+"""What the tests import as well: a fork has it."""
+
+ALIKE = (
+    {"Add", "Sub", "Mul", "Div", "Pow", "FloorDiv", "Mod"},
+    {"BitOr", "BitAnd", "BitXor"},
+    {"Eq", "NotEq", "Lt", "LtE", "Gt", "GtE"},
+    {"Is", "IsNot"},
+)
+"""Operators that take one another's place; a shift in the place of a sum is an error at the first test, which shows nothing."""
+
+WHOLE = "tests/test_frozen.py"
+"""What looks at the package as it has been imported, and comes by none of its lines."""
+
+SECONDS = 60
+"""A test of the quick suite takes less than ten; one that takes a minute does not end."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One replacement: the ``occurrence``-th that the operator can make in the file."""
+
+    path: str
+    start: tuple[int, int]
+    end: tuple[int, int]
+    operator: str
+    occurrence: int
+
+    @property
+    def module(self) -> str:
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    def source(self) -> str | None:
+        """The file with the replacement; None where that is no Python (a star of a signature is no product)."""
+        code = mutate_code(Path(self.path).read_text(), get_operator(self.operator)(), self.occurrence)
+        try:
+            compile(code, self.path, "exec")
+        except SyntaxError:
+            return None
+        return str(code)
+
+    def __str__(self) -> str:
+        before, after = Path(self.path).read_text().splitlines(), (self.source() or "").splitlines()
+        at, name = self.start[0] - 1, self.operator.removeprefix("core/")
+        return f"{self.path}:{at + 1} {name}\n    - {before[at].strip()}\n    + {after[at].strip()}"
+
+
+def compares(operator: str) -> bool:
+    """Whether the operator needs no arguments, makes something that is not always an error, and makes nothing twice."""
+    found = re.fullmatch(r"core/Replace(?:Binary|Comparison)Operator_([A-Za-z]+)_([A-Za-z]+)", operator)
+    if found is not None:
+        return any(set(found.groups()) <= group for group in ALIKE)
+    return not re.match(r"core/(Variable|ReplaceUnaryOperator_(?!Delete))", operator)
+
+
+def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where the types stand, which nothing evaluates."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg | ast.AnnAssign):
+            found.append(node.annotation)
+        elif isinstance(node, ast.FunctionDef):
+            found.append(node.returns)
+    return [((e.lineno, e.col_offset), (e.end_lineno or 0, e.end_col_offset or 0)) for e in found if e is not None]
+
+
+def mutants(path: str) -> Iterator[Mutant]:
+    """All mutants of a file."""
+    source = Path(path).read_text()
+    tree, types = get_ast(source), annotations(source)
+    for name in filter(compares, sorted(operator_names())):
+        operator = get_operator(name)()
+        positions = (position for node in ast_nodes(tree) for position in operator.mutation_positions(node))
+        for occurrence, (start, end) in enumerate(positions):
+            if not any(first <= start and end <= last for first, last in types):
+                yield Mutant(path, start, end, name, occurrence)
+
+
+def drawn(rooms: list[str], sample: int, seed: int) -> list[Mutant]:
+    """So many places, all alike, and one mutant of each."""
+    places: dict[tuple[str, tuple[int, int]], list[Mutant]] = defaultdict(list)
+    for room in rooms:
+        for path in sorted(Path("netinverse", room).glob("*.py")):
+            for mutant in mutants(str(path)):
+                places[str(path), mutant.start].append(mutant)
+    print(f"{sum(map(len, places.values()))} mutants at {len(places)} places", flush=True)
+    draw = random.Random(seed)
+    order = draw.sample(sorted(places), len(places))
+    chosen = (draw.choice(places[place]) for place in order)
+    return [mutant for mutant, _ in zip((each for each in chosen if each.source()), range(sample), strict=False)]
+
+
+class Tests:
+    """Which tests come by a line, those first that run the fewest lines."""
+
+    def __init__(self, data_file: str, rooms: list[str]) -> None:
+        self.data = coverage.CoverageData(data_file)
+        self.data.read()
+        self.folders = tuple(f"tests/{room}/" for room in rooms)
+        self.files = {name[name.index("netinverse/") :]: name for name in self.data.measured_files()}
+        self.lines: dict[str, int] = defaultdict(int)
+        for name in self.files.values():
+            for contexts in self.data.contexts_by_lineno(name).values():
+                for test in {context.partition("|")[0] for context in contexts}:
+                    self.lines[test] += 1
+
+    def _contexts(self, mutant: Mutant) -> tuple[set[str], dict[int, list[str]]]:
+        by_line = self.data.contexts_by_lineno(self.files[mutant.path])
+        return set().union(*(by_line.get(line, []) for line in range(mutant.start[0], mutant.end[0] + 1))), by_line
+
+    def imported(self, mutant: Mutant) -> bool:
+        """Whether the line runs while modules are imported or tests collected."""
+        return "" in self._contexts(mutant)[0] or not inside_a_function(mutant)
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """Those of the line; of the whole file where it runs while it is imported."""
+        contexts, by_line = self._contexts(mutant)
+        if self.imported(mutant):
+            contexts = contexts.union(*by_line.values())
+        shared = {context.partition("::")[0] for context in contexts if context.endswith("|setup")}
+        found = {context.partition("|")[0] for context in contexts}
+        found |= {test for test in self.lines if test.partition("::")[0] in shared}
+        order = sorted((test for test in found if test.startswith(self.folders)), key=lambda test: (self.lines[test], test))
+        whole = f"{WHOLE}::test_dataclasses_are_frozen[{mutant.path.split('/')[1]}]"
+        return [whole, *order] if self.imported(mutant) else order
+
+
+def inside_a_function(mutant: Mutant) -> bool:
+    """Whether it is in the body of one, so that nothing of it runs while the module is imported."""
+    functions = (node for node in ast.walk(ast.parse(Path(mutant.path).read_text())) if isinstance(node, ast.FunctionDef))
+    return any(node.body[0].lineno <= mutant.start[0] <= (node.end_lineno or 0) for node in functions)
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """A code object and all in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+def functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """The functions and methods that a module defines, without what is wrapped around them."""
+    members = [
+        module,
+        *(value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__),
+    ]
+    for member in [value for owner in members for value in vars(owner).values()]:
+        for name in ("fget", "func", "__func__"):
+            member = getattr(member, name, member)
+        while hasattr(member, "__wrapped__"):
+            member = member.__wrapped__
+        if isinstance(member, FunctionType) and member.__code__.co_filename == module.__file__:
+            yield member
+
+
+def replace_code(mutant: Mutant) -> None:
+    """Give the living functions of a module the code of the mutant."""
+    module = sys.modules[mutant.module]
+    new = {code.co_qualname: code for code in codes(compile(mutant.source() or "", module.__file__ or "", "exec"))}
+    for function in functions_of(module):
+        function.__code__ = new[function.__code__.co_qualname]
+
+
+class Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Imports one module as the mutant has it."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self.mutant.module:
+            return None
+        package = self.mutant.path.endswith("__init__.py")
+        return importlib.util.spec_from_loader(fullname, self, origin=self.mutant.path, is_package=package)
+
+    def get_source(self, fullname: str) -> str:
+        return self.mutant.source() or ""
+
+
+class Forks:
+    """For pytest: the tests are collected, and then each mutant meets its own in a fork, with a minute for each test."""
+
+    def __init__(self, run: Callable[[dict[str, pytest.Item]], None]) -> None:
+        self.run = run
+
+    def pytest_sessionstart(self) -> None:
+        """A failing example is not made simpler: to fail is enough."""
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+        hypothesis.settings.register_profile("mutants", deadline=None, max_examples=30, derandomize=True, phases=phases)
+        hypothesis.settings.load_profile("mutants")
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.run({item.nodeid: item for item in session.items})
+        return True
+
+
+def all_pass(items: list[pytest.Item]) -> bool:
+    """Run them until one fails."""
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        signal.alarm(SECONDS)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if item.session.testsfailed:
+            return False
+    return True
+
+
+def collected(files: set[str], run: Callable[[dict[str, pytest.Item]], None]) -> None:
+    """Call ``run`` with the tests of some files by name."""
+    options = ["-s", "-q", "-p", "no:cacheprovider", "--assert=plain", *sorted(files)]
+    code = pytest.main(options, plugins=[Forks(run)])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise SystemExit(int(code))
+
+
+def survives(work: Callable[[], bool]) -> bool:
+    """Whether ``work`` is true, in a fork that is silent and may crash or hang."""
+    child = os.fork()
+    if child == 0:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        alive = False
+        try:
+            alive = work()
+        finally:
+            os._exit(0 if alive else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def survives_import(mutant: Mutant, names: list[str]) -> bool:
+    """Collects the tests with the mutant and runs them."""
+    sys.meta_path.insert(0, Importer(mutant))
+    passed = []
+    collected({name.partition("::")[0] for name in names}, lambda items: passed.append(all_pass([items[n] for n in names])))
+    return all(passed)
+
+
+def survives_in_place(mutant: Mutant, items: list[pytest.Item]) -> bool:
+    replace_code(mutant)
+    return all_pass(items)
+
+
+def main() -> None:
+    reading = argparse.ArgumentParser(description=__doc__)
+    reading.add_argument("--rooms", default="prox,lifting,solvers")
+    reading.add_argument("--sample", type=int, default=300)
+    reading.add_argument("--seed", type=int, default=0)
+    reading.add_argument("--data-file", default=".coverage")
+    chosen = reading.parse_args()
+    rooms = chosen.rooms.split(",")
+    torch.set_num_threads(1)
+    sys.dont_write_bytecode = True
+    tests, sample = Tests(chosen.data_file, rooms), drawn(rooms, chosen.sample, chosen.seed)
+    alive = 0
+
+    def judge(mutant: Mutant, names: list[str], work: Callable[[], bool]) -> None:
+        nonlocal alive
+        begun = time.perf_counter()
+        survived = not names or survives(work)
+        alive += survived
+        seconds = time.perf_counter() - begun
+        print(f"{'SURVIVED' if survived else 'killed'} ({len(names)} tests, {seconds:.1f} s) {mutant}", flush=True)
+
+    named = {mutant: tests.of(mutant) for mutant in sample}
+    apart = [mutant for mutant in sample if tests.imported(mutant)]
+    for mutant in apart:
+        judge(mutant, named[mutant], partial(survives_import, mutant, named[mutant]))
+
+    def run(items: dict[str, pytest.Item]) -> None:
+        for mutant in sample:
+            if mutant not in apart:
+                judge(mutant, named[mutant], partial(survives_in_place, mutant, [items[name] for name in named[mutant]]))
+
+    collected({name.partition("::")[0] for names in named.values() for name in names}, run)
+    print(f"{alive} of {len(sample)} mutants survived: {alive / max(len(sample), 1):.1%}")
+
+
+if __name__ == "__main__":
+    main()
