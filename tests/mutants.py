@@ -14,6 +14,7 @@ import ast
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import multiprocessing
 import os
 import random
 import re
@@ -292,28 +293,31 @@ def main() -> None:
     torch.set_num_threads(1)
     sys.dont_write_bytecode = True
     tests, sample = Tests(chosen.data_file, rooms), drawn(rooms, chosen.sample, chosen.seed)
-    alive = 0
-
-    def judge(mutant: Mutant, names: list[str], work: Callable[[], bool]) -> None:
-        nonlocal alive
-        begun = time.perf_counter()
-        survived = not names or survives(work)
-        alive += survived
-        seconds = time.perf_counter() - begun
-        print(f"{'SURVIVED' if survived else 'killed'} ({len(names)} tests, {seconds:.1f} s) {mutant}", flush=True)
-
     named = {mutant: tests.of(mutant) for mutant in sample}
     apart = [mutant for mutant in sample if tests.imported(mutant)]
-    for mutant in apart:
-        judge(mutant, named[mutant], partial(survives_import, mutant, named[mutant]))
+    alive = multiprocessing.Value("i", 0)
+
+    def judge(mutant: Mutant, work: Callable[[], bool]) -> None:
+        begun = time.perf_counter()
+        survived = not named[mutant] or survives(work)
+        alive.value += survived
+        seconds = time.perf_counter() - begun
+        print(f"{'SURVIVED' if survived else 'killed'} ({len(named[mutant])} tests, {seconds:.1f} s) {mutant}", flush=True)
 
     def run(items: dict[str, pytest.Item]) -> None:
         for mutant in sample:
             if mutant not in apart:
-                judge(mutant, named[mutant], partial(survives_in_place, mutant, [items[name] for name in named[mutant]]))
+                judge(mutant, partial(survives_in_place, mutant, [items[name] for name in named[mutant]]))
 
-    collected({name.partition("::")[0] for names in named.values() for name in names}, run)
-    print(f"{alive} of {len(sample)} mutants survived: {alive / max(len(sample), 1):.1%}")
+    # In a process of its own, so that this one stays without the package.
+    inside = multiprocessing.get_context("fork").Process(
+        target=collected, args=({name.partition("::")[0] for names in named.values() for name in names}, run)
+    )
+    inside.start()
+    inside.join()
+    for mutant in apart:
+        judge(mutant, partial(survives_import, mutant, named[mutant]))
+    print(f"{alive.value} of {len(sample)} mutants survived: {alive.value / max(len(sample), 1):.1%}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import netinverse as ni
 from netinverse.lifting import LiftedEnergy, QuadraticPenalty, backward_sweep
@@ -27,6 +28,20 @@ class Branches(nn.Module):
         return out
 
 
+class Normalised(nn.Module):
+    """A weight made of parameters, of which one also enters the last layer, where nothing is made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = weight_norm(nn.Linear(6, 4))
+        self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = torch.tanh(self.second(torch.relu(self.first(x))))
+        out: Tensor = self.last(u) + self.first.parametrizations.weight.original0[:, 0] * u  # type: ignore[union-attr, index]
+        return out
+
+
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
@@ -42,6 +57,7 @@ def network(model: nn.Module, *shape: int) -> ni.LiftedNetwork:
 CASES = {
     "layers": (lambda: network(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 4)), 6), (6,)),
     "branches": (lambda: network(Branches(), 1, 4, 4), (1, 4, 4)),
+    "normalised": (lambda: network(Normalised(), 6), (6,)),
 }
 each_case = pytest.mark.parametrize(("make", "shape"), list(CASES.values()), ids=list(CASES))
 
@@ -90,9 +106,12 @@ def test_without_steps_the_gradients_are_those_of_the_energy_at_the_beginning(ma
         torch.testing.assert_close(found.gradients[name], g, rtol=1e-6, atol=1e-9)
 
 
-@each_case
+@pytest.mark.parametrize(("make", "shape"), [CASES["layers"], CASES["branches"]], ids=["layers", "branches"])
 def test_from_the_forward_pass_the_direction_is_that_of_back_propagation(make, shape) -> None:  # type: ignore[no-untyped-def]
-    """Heavy layers move little: u+ - sigma(z) is the slope of the activation times what is asked, halved at each of them."""
+    """Heavy layers move little: u+ - sigma(z) is the slope of the activation times what is asked, halved at each of them.
+
+    A parameter of two layers gets the sum of two shares that are halved a different number of times: another direction.
+    """
     lifted, x, targets = make(), drawn(5, *shape, seed=20), drawn(5, 4, seed=21)
     loss = PenaltyLoss(lifted.output_potential, targets)
     exact = torch.autograd.grad(loss(lifted(x)).sum(), list(lifted.parameters()))

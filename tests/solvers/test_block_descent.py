@@ -263,6 +263,26 @@ def test_continuation_ends_on_the_graph_of_the_network_and_rises_only_with_the_w
     assert (again.stiffness == 1).all() and torch.isfinite(again.optimality).all()
 
 
+def test_a_continuation_goes_on_at_another_weight_with_the_stiffness_it_had() -> None:
+    """Samples on the graph stay there; whatever a sample's state says is said of the point it is at."""
+    network, data = deep()
+    problem, x = problem_of(network, data, 0.1), torch.zeros(3, 4, dtype=torch.float64)
+    solver = Continuation(last=10.0)
+    begun = solver.init(problem, x)
+    state = replace(begun, stiffness=torch.tensor([1.0, 10.0, torch.inf], dtype=torch.float64))
+    state = solver.step(problem, solver.init(problem, x, state))
+    other = replace(problem, inverse=replace(problem.inverse, alpha=problem.inverse.alpha / 2))
+    warm = solver.init(other, state.x, state)
+    assert torch.equal(warm.stiffness, state.stiffness) and warm.on_graph.tolist() == [False, False, True]
+    assert torch.isinf(warm.optimality).all() and not warm.stalled.any()
+    finite = torch.where(warm.on_graph, 1.0, warm.stiffness)
+    lifted = other.stiffened(finite).objective(warm.lifted.x, warm.lifted.us)
+    assert torch.allclose(warm.objective, torch.where(warm.on_graph, other.inverse.objective(warm.x), lifted), rtol=1e-12)
+    assert torch.allclose(warm.residual, other.inverse.residual(warm.x), rtol=1e-12)
+    dual = warm.dual(other.inverse.alpha)
+    assert torch.allclose(dual[2], warm.reduced.duals[1][2] / 0.05) and torch.allclose(dual[:2], warm.lifted.dual[:2])
+
+
 @pytest.mark.slow
 def test_a_sample_is_continued_alone_as_in_the_batch() -> None:
     network, data = deep()
