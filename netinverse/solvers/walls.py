@@ -24,7 +24,7 @@ class Walls:
         The distance g to the nearer end solves g - spread^2/g = distance of the point, negative where it is beyond: with spread
         sqrt(mu), u = point + net force. Shapes: point (batch, ...), bounds that broadcast against it, spread and mu (batch,).
         """
-        ends = torch.stack((lower.expand_as(point[0]), upper.expand_as(point[0])))
+        ends = torch.stack((lower.expand(point.shape[1:]), upper.expand(point.shape[1:])))
         there = ends.isfinite().expand(point.shape[0], *ends.shape)
         near = torch.stack((point - ends[0], ends[1] - point), 1)
         reach = (near.square() + 4 * per_sample(spread, near).square()).sqrt()
@@ -80,6 +80,3 @@ class Walls:
     def work(self, step: Tensor, d: Walls) -> Tensor:
         """Sum of the products after a step, (batch,)."""
         return total(self.plus(step, d).products())
-
-    def count(self) -> Tensor:
-        return total(self.there.to(self.force.dtype))

@@ -21,6 +21,7 @@ OPERATORS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (aten.leaky_relu.default, (0.0,), {}),
     (aten.leaky_relu.default, (2.5,), {}),
     (aten.prelu.default, (torch.tensor([0.3], dtype=torch.float64),), {}),
+    (aten.prelu.default, (torch.linspace(0.1, 1.0, 15, dtype=torch.float64),), {}),
     (aten.hardtanh.default, (-2.0, 3.0), {}),
     (aten.hardsigmoid.default, (), {}),
     (aten.clamp.default, (None, 1.0), {}),
@@ -59,6 +60,17 @@ NOT_PROXIMAL: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (aten.log_softmax.int, (1,), {}),
     (aten.mul.Tensor, (2.0,), {}),
     (aten.exp.default, (), {}),
+    (aten.elu.default, (-1.0,), {}),
+    (aten.elu.default, (1.0, 0.0), {}),
+    (aten.elu.default, (1.0, 1.0, -1.0), {}),
+    (aten.celu.default, (-1.0,), {}),
+    (aten.softplus.default, (-1.0,), {}),
+    (aten.softplus.default, (1.0, 19.9), {}),
+    (aten.prelu.default, (torch.tensor([0.3, 1.1]),), {}),
+    (aten.prelu.default, (torch.tensor([0.3, 0.0]),), {}),
+    (aten.relu.default, (1, 2, 3), {}),
+    ("softmin", (0,), {}),
+    ("identity", (), {}),
 ]
 
 
@@ -78,6 +90,29 @@ def test_other_operators_are_refused(target: Any, args: tuple[Any, ...], kwargs:
 def test_operators_by_name() -> None:
     for name in ("relu", "aten.relu.default", "aten::relu"):
         assert px.activation_of_aten(name) == px.ScaledActivation(px.NonNegative())
+
+
+def test_activations_that_no_operator_has() -> None:
+    z = torch.linspace(-9, 9, 60, dtype=torch.float64).reshape(4, 15)
+    for name, args, expected in (
+        ("softmin", (1,), torch.softmax(-z, 1)),
+        ("shifted_relu", (0.7,), torch.relu(z - 0.7)),
+        ("rrelu", (0.1, 0.5), torch.where(z < 0, 0.3 * z, z)),
+        ("prelu", (0.4,), torch.where(z < 0, 0.4 * z, z)),
+    ):
+        found = px.activation_of_aten(name, args)
+        assert found is not None
+        torch.testing.assert_close(found(z), expected, rtol=1e-14, atol=1e-14)
+
+
+def test_only_an_activation_without_scales_is_a_proximal_map() -> None:
+    relu = px.NonNegative()
+    assert px.ScaledActivation(relu).is_proximal
+    for scales in ((2.0, 1.0, 0.0), (1.0, 2.0, 0.0), (1.0, 1.0, 0.5)):
+        activation = px.ScaledActivation(relu, *scales)
+        assert not activation.is_proximal
+        z = torch.tensor([[-1.0, 0.25, 3.0]])
+        torch.testing.assert_close(activation(z), scales[0] * torch.relu(scales[1] * z + scales[2]))
 
 
 MODULES = [

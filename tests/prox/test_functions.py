@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import netinverse.prox as px
+from netinverse.prox.rectifiers import Rectifier
+from netinverse.prox.scalar import Separable
 
 torch.set_num_threads(1)
 F64 = torch.float64
@@ -81,6 +83,10 @@ def _pair(numbers: list[float]) -> tuple[Tensor, Tensor]:
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).flatten(1).sum(1)
+
+
+def _total(entries: Tensor) -> Tensor:
+    return entries.flatten(1).sum(1)
 
 
 def _points(seed: int, scale: float = 2.0, batch: int = 6) -> Tensor:
@@ -209,6 +215,31 @@ def test_the_slope_is_the_derivative_of_the_activation(f: Any) -> None:
     slope = (f.activation(z + h) - f.activation(z - h)) / (2 * h)
     torch.testing.assert_close(f.slope(z), slope, rtol=1e-8, atol=1e-8)
     assert f.slope(z.float()).dtype == torch.float32
+
+
+RECTIFIERS = [f for f in SEPARABLE if isinstance(f, Rectifier)] + [px.PReLUPotential(torch.tensor([0.2, 1.0, 0.6]))]
+
+
+@pytest.mark.parametrize("f", RECTIFIERS, ids=repr)
+def test_the_left_half_of_a_rectifier_is_all_of_it_there(f: Any) -> None:
+    """By its own functions: sigma, its slope, its antiderivative, x^2/2 + psi and the penalty."""
+    z = -_points(17).abs()
+    u = f.prox(-_points(18).abs())
+    torch.testing.assert_close(f.left(z), f.activation(z), rtol=1e-14, atol=0)
+    torch.testing.assert_close(f.left_slope(z), f.slope(z), rtol=1e-14, atol=0)
+    torch.testing.assert_close(_total(f.left_antiderivative(z)), f.smooth_conjugate(z), rtol=1e-13, atol=0)
+    torch.testing.assert_close(_total(f.left_energy(u)), f(u) + 0.5 * _dot(u, u), rtol=1e-13, atol=0)
+    torch.testing.assert_close(_total(f.left_penalty(u, z)), f.penalty(u, z), rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("base", [Separable, Rectifier])
+def test_a_potential_that_lacks_a_part_cannot_be_made(base: type) -> None:
+    parts = {name: lambda self, *args: args[0] for name in base.__abstractmethods__}  # type: ignore[attr-defined]
+    assert set(parts) >= ({"left", "left_energy"} if base is Rectifier else {"entries", "activation", "slope"})
+    type("Complete", (base,), parts)()
+    for name in parts:
+        with pytest.raises(TypeError, match=name):
+            type("Incomplete", (base,), {other: part for other, part in parts.items() if other != name})()
 
 
 @POTENTIAL
@@ -407,6 +438,7 @@ def _errors() -> list[tuple[Any, str]]:
         (lambda: px.L1(0.0), r"L1: weight is 0.0, but must be positive .* Zero\(\)"),
         (lambda: px.GroupL21(0), "GroupL21: axis is 0, but axis 0 counts the samples"),
         (lambda: px.Huber(width=-1.0), "Huber: width is -1.0"),
+        (lambda: px.SimplexEntropy(0), "SimplexEntropy: axis is 0, but axis 0 counts the samples"),
         (lambda: px.GroupHuber(axis=0), "GroupHuber: axis is 0, but axis 0 counts the samples"),
         (lambda: px.GroupL21(3)(_points(0)), r"groups: x has shape \(6, 3, 4\), but groups run along axis 3, .* Pass axis=1"),
         (lambda: px.GroupL21(-3)(_points(0)), "groups: x has shape .* axis -3"),

@@ -66,6 +66,7 @@ def test_base_and_clip_make_the_activation(potential: NonNegative) -> None:
 def test_coupled_entries_have_no_bend_and_squares_are_straight() -> None:
     y = torch.full((1, 4), 0.25, dtype=F64)
     assert bend_of(BregmanTerm(Simplex(), y)) is None
+    assert bend_of(BregmanTerm(PReLUPotential(torch.tensor([0.25, 0.5, 1.0, 0.1])), y)) is None
     bend = bend_of(SquaredTerm(y))
     assert bend is not None
     assert torch.equal(bend.base(y)[0], y)

@@ -214,7 +214,21 @@ def test_other_problems_are_refused_with_a_remedy() -> None:
         replace(problem, terms=(data_term, replace(penalty, function=Scaled(GroupL21(axis=1), 0.0)))),
         replace(problem, terms=(replace(data_term, map=Gradient()), penalty)),
         replace(problem, constraint=L1()),
+        replace(problem, terms=(data_term,)),
+        replace(problem, terms=(data_term, replace(penalty, function=GroupL21(axis=1)))),
     ):
         assert not InteriorPoint.suits(changed)
         with pytest.raises(ValueError, match=r"InteriorPoint: .*no known factorisation\. Use PrimalDual\(\)"):
             InteriorPoint().init(changed, zeros())
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    problem = problem_of("relu")
+    (data_term, penalty), none = problem.terms, torch.zeros(0, dtype=torch.long)
+    term, function = data_term.function, penalty.function
+    assert isinstance(term, BregmanTerm) and isinstance(function, Scaled) and data_term.offset is not None
+    data_term = replace(data_term, function=term.select(none), norm=data_term.norm[:0], offset=data_term.offset[:0])
+    penalty = replace(penalty, function=Scaled(function.function, ALPHA[:0]), norm=penalty.norm[:0])
+    empty, solver = replace(problem, terms=(data_term, penalty)), InteriorPoint()
+    state = solver.step(empty, solver.init(empty, zeros()[:0]))
+    assert state.x.shape == (0, *SHAPE) and state.objective.shape == (0,)

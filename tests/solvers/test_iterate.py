@@ -16,8 +16,10 @@ from netinverse.fidelities.squared import SquaredTerm
 from netinverse.operators.linear import Identity
 from netinverse.problems import CompositeProblem, Term
 from netinverse.prox import Scaled
-from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
+from netinverse.solvers.convex import Convex
+from netinverse.solvers.iterate import Solution, _looks, iterates, relative_optimality, solve
 from netinverse.solvers.primal_dual import PrimalDual
+from netinverse.solvers.semismooth_newton import SemismoothNewton
 from netinverse.solvers.status import Status
 
 F64 = torch.float64
@@ -189,6 +191,18 @@ def test_on_step_sees_the_running_samples_and_their_states() -> None:
     for k, samples, values in seen:
         assert samples == [i for i in range(5) if EXPECTED[i] >= k]
         assert values == [CENTRES[i].item() * (1 - 0.5**k) for i in samples]
+
+
+def test_a_status_is_its_sentence() -> None:
+    for status in Status:
+        assert str(status) == status.value and len(status.value.split()) > 5
+
+
+def test_an_accelerator_is_looked_at_as_seldom_as_the_solver_says() -> None:
+    """On the CPU at every step; the convex method says what the one inside it says."""
+    far, here = torch.zeros(1, device="meta"), torch.zeros(1)
+    for solver, every in ((PrimalDual(), 4), (Convex(), 4), (Convex(SemismoothNewton()), 1), (Descent(), 1)):
+        assert _looks(solver, far) == every and _looks(solver, here) == 1
 
 
 def test_an_empty_batch_ends_at_once() -> None:
