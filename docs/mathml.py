@@ -9,6 +9,7 @@ from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,10 @@ def inline(translator: Any, node: Any) -> None:
 
 
 def block(translator: Any, node: Any) -> None:
-    translator.body.append(f'<div class="math">{converted(node, block=True)}</div>')
+    number, names = get_node_equation_number(translator, node) if node["number"] else "", node["ids"]
+    place = f' id="{names[0]}"' if names else ""
+    shown = f'<span class="eqno">({number})</span>' if number else ""
+    translator.body.append(f'<div class="math"{place}>{shown}{converted(node, block=True)}</div>')
     raise nodes.SkipNode
 
 

@@ -89,6 +89,40 @@ def test_every_section_of_the_theory_names_the_tests_of_its_statements() -> None
     assert not any(a.startswith("**") and b.startswith("**") for a, b in zip(rows, [*rows[1:], "**"], strict=True))
 
 
+def test_every_formula_and_every_theorem_of_the_theory_names_its_test() -> None:
+    """In its section's part of the table: displayed formulas by label, named theorems and numbered claims by their words."""
+    *sections, table, _ = re.split(r"^## ", TEXT[DOCS / "theory.md"], flags=re.MULTILINE)[1:]
+    parts = re.split(r"^\| \*\*(.*?)\*\* \| \| \|\n", table, flags=re.MULTILINE)[1:]
+    statements = {
+        title: [row.split(" | ")[0] for row in part.splitlines() if re.search(r"`tests/[^`]*::test_\w+`", row)]
+        for title, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    labels: list[str] = []
+    for section in sections:
+        title, text = section.split("\n", 1)
+        held = " ".join(statements[title]).lower()
+        formulas = re.findall(r"^\$\$.*$", text, flags=re.MULTILINE)
+        for formula in formulas:
+            label = re.search(r"\$\$ \(([\w-]+)\)$", formula)
+            assert label, f"{title}: a displayed formula has no label: {formula}"
+            assert f"{{eq}}`{label[1]}`" in held, f"{title}: no test is named for {label[1]}"
+            labels.append(label[1])
+        for theorem in re.findall(r"^\*\*(.*?)\.\*\*", text, flags=re.MULTILINE):
+            assert theorem.lower() in held, f"{title}: no test is named for the theorem {theorem!r}"
+        for claim in re.findall(r"^(\d+)\. ", text, flags=re.MULTILINE):
+            assert f"claim {claim}" in held, f"{title}: no test is named for claim {claim}"
+    assert len(labels) == len(set(labels)) >= 20
+    assert set(re.findall(r"\{eq\}`([\w-]+)`", " ".join(TEXT.values()))) <= set(labels)
+
+
+def test_every_identifier_of_the_notation_exists() -> None:
+    rows = re.findall(r"^\| .*? \| (`.*?`) \| ", TEXT[DOCS / "notation.md"], flags=re.MULTILINE)
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "netinverse").rglob("*.py"))
+    names = {name for row in rows for name in re.findall(r"[a-z_]\w*", row)}
+    assert len(names) >= 20
+    assert not {name for name in names if not re.search(rf"\b{name}\b", source)}
+
+
 def test_every_script_that_the_pages_name_exists() -> None:
     for page, text in TEXT.items():
         for script in re.findall(r"`(experiments/\w+(?:/\w+)*\.py)`", text):
