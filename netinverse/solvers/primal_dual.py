@@ -146,8 +146,8 @@ class PrimalDual:
         size = 0.99 / len(terms) ** 0.5
         primal_step = per_sample(size / primal_weight, start.x)
         x, duals = start.x, start.duals
-        steps = tuple(size * primal_weight / t.norm**2 for t in terms)
-        broad = tuple(per_sample(s, q) for s, q in zip(steps, duals, strict=True))
+        dual_steps = tuple(size * primal_weight / t.norm**2 for t in terms)
+        broad = tuple(per_sample(s, q) for s, q in zip(dual_steps, duals, strict=True))
         images = tuple(t.image(x) for t in terms)
         mean_x, mean_duals = torch.zeros_like(x), tuple(torch.zeros_like(q) for q in duals)
         for _ in range(n):
@@ -155,7 +155,7 @@ class PrimalDual:
             new_images = tuple(t.image(new_x) for t in terms)
             new_duals = tuple(
                 prox_conjugate(t.function, torch.addcmul(q, b, t.shifted(torch.lerp(old, new, 2.0))), s)
-                for t, q, s, b, new, old in zip(terms, duals, steps, broad, new_images, images, strict=True)
+                for t, q, s, b, new, old in zip(terms, duals, dual_steps, broad, new_images, images, strict=True)
             )
             # Sums of this step's own, and the only ones that are written to.
             mean_x.add_(new_x, alpha=1 / n)
