@@ -111,7 +111,7 @@ def test_the_metadata_say_what_an_index_shows(archives: dict[str, Path]) -> None
     assert all(", https://" in address for address in found.get_all("Project-URL", ["none"]))
     needed = {line.split(";")[0] for line in found.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert "torch<3,>=2.13" in needed and "numpy>=1.26" in needed
-    assert set(found.get_all("Provides-Extra", [])) == {"benchmarks", "dev", "docs", "experiments"}
+    assert set(found.get_all("Provides-Extra", [])) == {"benchmarks", "dev", "docs", "experiments", "mutants"}
     assert found["Description-Content-Type"] == "text/markdown" and "# netinverse" in found.get_payload()
 
 
