@@ -14,7 +14,7 @@ from netinverse.operators.linear import Identity
 from netinverse.protocols import ProximalFunction, Step
 from netinverse.prox import SquaredNorm, Translated
 from netinverse.prox.total_variation import ProxResult
-from netinverse.regularisers.regulariser import entry_by_entry
+from netinverse.regularisers.entrywise import Entrywise
 from netinverse.tensors import Derivative, inner, norm, per_sample
 
 POWER_STEPS = 30
@@ -161,7 +161,7 @@ class Averagedness:
 
 
 @dataclass(frozen=True, eq=False)
-class AnchoredTikhonov:
+class AnchoredTikhonov(Entrywise):
     """1/2||x - anchor||^2, anchor (batch, *shape)."""
 
     anchor: Tensor
@@ -170,28 +170,6 @@ class AnchoredTikhonov:
     @property
     def function(self) -> ProximalFunction:
         return Translated(SquaredNorm(), self.anchor)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        pass
-
-    def transform(self, shape: tuple[int, ...]) -> Identity:
-        return Identity()
-
-    def transform_norm(self, shape: tuple[int, ...]) -> float:
-        return 1.0
-
-    def prox(
-        self,
-        x: Tensor,
-        step: Step = 1.0,
-        constraint: ProximalFunction | None = None,
-        tolerance: float = 1e-8,
-        warm: Tensor | None = None,
-    ) -> ProxResult:
-        return entry_by_entry(self, x, step, constraint, tolerance, warm)
 
     def select(self, index: Tensor) -> Self:
         return type(self)(self.anchor[index], self.name)

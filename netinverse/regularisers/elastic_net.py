@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from netinverse.operators.linear import Identity
-from netinverse.protocols import LinearMap, ProximalFunction, Step
+from netinverse.protocols import ProximalFunction
 from netinverse.prox.elastic_net import ElasticNetPotential
-from netinverse.prox.total_variation import ProxResult
-from netinverse.regularisers.regulariser import entry_by_entry
+from netinverse.regularisers.entrywise import Entrywise
 
 
 @dataclass(frozen=True)
-class ElasticNet:
+class ElasticNet(Entrywise):
     """R(x) = l1 sum |x_i| + l2/2 ||x||^2, for inputs of any shape. Strongly convex: minimisers are sparse, and unique.
 
     Zou & Hastie, J. R. Stat. Soc. B 67, 2005.
@@ -30,25 +26,3 @@ class ElasticNet:
     @property
     def function(self) -> ProximalFunction:
         return ElasticNetPotential(self.l1, self.l2)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Every shape will do."""
-
-    def transform(self, shape: tuple[int, ...]) -> LinearMap:
-        return Identity()
-
-    def transform_norm(self, shape: tuple[int, ...]) -> float:
-        return 1.0
-
-    def prox(
-        self,
-        x: Tensor,
-        step: Step = 1.0,
-        constraint: ProximalFunction | None = None,
-        tolerance: float = 1e-8,
-        warm: Tensor | None = None,
-    ) -> ProxResult:
-        return entry_by_entry(self, x, step, constraint, tolerance, warm)

@@ -1,4 +1,4 @@
-"""The contract of a regulariser R(x) = g(K x), and the two ways to its proximal map."""
+"""The contract of a regulariser R(x) = g(K x), and the ways to its proximal map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from netinverse.protocols import LinearMap, ProximalFunction, Step
-from netinverse.prox.indicators import Box, NonNegative
 from netinverse.prox.subdifferential import subdifferential_of
 from netinverse.prox.total_variation import ProxResult, dual_prox
 from netinverse.tensors import per_sample
@@ -76,21 +75,7 @@ def in_closed_form(regulariser: Regulariser, x: Tensor, step: Step) -> ProxResul
     transform = regulariser.transform(tuple(x.shape[1:]))
     image = transform(x)
     v = regulariser.function.prox(image, step)
-    return _result(regulariser, transform.adjoint(v), image, v, step)
-
-
-def entry_by_entry(
-    regulariser: Regulariser, x: Tensor, step: Step, constraint: ProximalFunction | None, tolerance: float, warm: Tensor | None
-) -> ProxResult:
-    """The proximal map of a separable R over an interval for each entry; by duality over any other constraint.
-
-    In one variable the minimiser over an interval is the free minimiser moved to the nearest point of the interval.
-    """
-    if not (constraint is None or isinstance(constraint, Box | NonNegative)):
-        return by_duality(regulariser, x, step, constraint, tolerance, warm)
-    v = regulariser.function.prox(x, step)
-    v = v if constraint is None else constraint.prox(v)
-    return _result(regulariser, v, x, v, step)
+    return exact_result(regulariser, transform.adjoint(v), image, v, step)
 
 
 def require_image(who: str, shape: tuple[int, ...], instead: str) -> None:
@@ -103,7 +88,7 @@ def require_image(who: str, shape: tuple[int, ...], instead: str) -> None:
         )
 
 
-def _result(regulariser: Regulariser, x: Tensor, image: Tensor, v: Tensor, step: Step) -> ProxResult:
+def exact_result(regulariser: Regulariser, x: Tensor, image: Tensor, v: Tensor, step: Step) -> ProxResult:
     """An exact result, v = K x; the dual is the subgradient at v nearest to (image - v)/step, which is one without constraint."""
     steps = per_sample(step, v)
     slope = torch.where(steps > 0, (image - v) / torch.where(steps > 0, steps, 1.0), 0.0)
