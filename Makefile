@@ -45,9 +45,10 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadgroup
 
-# Fails under the share of lines and branches in pyproject.toml; .coverage keeps which test ran which line.
+# Fails under the share of lines and branches in pyproject.toml. Keeps which test ran which line, and how long each took.
 coverage: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto --dist loadgroup --cov --cov-context=test --cov-report=term
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto --dist loadgroup --cov --cov-context=test --cov-report=term \
+		--junitxml=.durations.xml
 
 # SAMPLE places drawn by SEED, one mutant each: an hour for 300.
 mutants: $(VENV)/.installed-dev
@@ -82,5 +83,5 @@ experiments: $(VENV)/.installed-demo
 	$(RUN) -m experiments --size $(SIZE)
 
 clean:
-	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build docs/examples docs/reference .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-benchmarks build dist out docs/_build docs/examples docs/reference .coverage .durations.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,10 +1,10 @@
 """Small mistakes put into the code, and the tests that see them: ``python -m tests.mutants --rooms prox,lifting --sample 300``.
 
 A mutant is the package with one operator, comparison, number or keyword replaced, as cosmic-ray does. A sample of the places is
-drawn, and one mutant of each. It is run against the tests of the rooms' own folders that come by its line, which ``.coverage``
-knows from ``make coverage``, those that run the fewest lines first: it is killed when one of them fails, or takes a minute, and
-has survived when all of them pass. Every mutant is a fork of this process. Inside a function it replaces the code of the living
-function, after the tests have been collected once; what runs while a module is imported is imported anew.
+drawn, and one mutant of each. It is run against the tests of the rooms' own folders that come by its line, which is known from
+``make coverage``, the quickest first: it is killed when one of them fails, or takes a minute, and has survived when all of them
+pass. Every mutant is a fork of this process. Inside a function it replaces the code of the living function, after the tests have
+been collected once; what runs while a module is imported is imported anew.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
+from xml.etree import ElementTree
 
 import coverage
 import cvxpy
@@ -54,7 +55,7 @@ WHOLE = "tests/test_frozen.py"
 """What looks at the package as it has been imported, and comes by none of its lines."""
 
 SECONDS = 60
-"""A test of the quick suite takes less than ten; one that takes a minute does not end."""
+"""Of a processor. A test of the quick suite takes less than ten; one that takes a minute does not end."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,10 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 def mutants(path: str) -> Iterator[Mutant]:
     """All mutants of a file."""
     source = Path(path).read_text()
-    tree, types = get_ast(source), annotations(source)
+    nodes, types = list(ast_nodes(get_ast(source))), annotations(source)
     for name in filter(compares, sorted(operator_names())):
         operator = get_operator(name)()
-        positions = (position for node in ast_nodes(tree) for position in operator.mutation_positions(node))
+        positions = (position for node in nodes for position in operator.mutation_positions(node))
         for occurrence, (start, end) in enumerate(positions):
             if not any(first <= start and end <= last for first, last in types):
                 yield Mutant(path, start, end, name, occurrence)
@@ -132,18 +133,21 @@ def drawn(rooms: list[str], sample: int, seed: int) -> list[Mutant]:
 
 
 class Tests:
-    """Which tests come by a line, those first that run the fewest lines."""
+    """Which tests come by a line, the quickest first."""
 
-    def __init__(self, data_file: str, rooms: list[str]) -> None:
+    def __init__(self, data_file: str, durations: str, rooms: list[str]) -> None:
+        if not Path(data_file).exists() or not Path(durations).exists():
+            raise SystemExit(
+                f"mutants: {data_file} or {durations} is missing, which say what the tests run. Run make coverage first."
+            )
         self.data = coverage.CoverageData(data_file)
         self.data.read()
+        self.seconds = {
+            f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}": float(case.get("time", 0))
+            for case in ElementTree.parse(durations).iter("testcase")
+        }
         self.folders = tuple(f"tests/{room}/" for room in rooms)
         self.files = {name[name.index("netinverse/") :]: name for name in self.data.measured_files()}
-        self.lines: dict[str, int] = defaultdict(int)
-        for name in self.files.values():
-            for contexts in self.data.contexts_by_lineno(name).values():
-                for test in {context.partition("|")[0] for context in contexts}:
-                    self.lines[test] += 1
 
     def _contexts(self, mutant: Mutant) -> tuple[set[str], dict[int, list[str]]]:
         by_line = self.data.contexts_by_lineno(self.files[mutant.path])
@@ -160,8 +164,10 @@ class Tests:
             contexts = contexts.union(*by_line.values())
         shared = {context.partition("::")[0] for context in contexts if context.endswith("|setup")}
         found = {context.partition("|")[0] for context in contexts}
-        found |= {test for test in self.lines if test.partition("::")[0] in shared}
-        order = sorted((test for test in found if test.startswith(self.folders)), key=lambda test: (self.lines[test], test))
+        found |= {test for test in self.seconds if test.partition("::")[0] in shared}
+        order = sorted(
+            (test for test in found if test.startswith(self.folders)), key=lambda test: (self.seconds.get(test, 0.0), test)
+        )
         whole = f"{WHOLE}::test_dataclasses_are_frozen[{mutant.path.split('/')[1]}]"
         return [whole, *order] if self.imported(mutant) else order
 
@@ -239,7 +245,7 @@ class Forks:
 def all_pass(items: list[pytest.Item]) -> bool:
     """Run them until one fails."""
     for item, following in zip(items, [*items[1:], None], strict=True):
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if item.session.testsfailed:
             return False
@@ -288,11 +294,12 @@ def main() -> None:
     reading.add_argument("--sample", type=int, default=300)
     reading.add_argument("--seed", type=int, default=0)
     reading.add_argument("--data-file", default=".coverage")
+    reading.add_argument("--durations", default=".durations.xml")
     chosen = reading.parse_args()
     rooms = chosen.rooms.split(",")
     torch.set_num_threads(1)
     sys.dont_write_bytecode = True
-    tests, sample = Tests(chosen.data_file, rooms), drawn(rooms, chosen.sample, chosen.seed)
+    tests, sample = Tests(chosen.data_file, chosen.durations, rooms), drawn(rooms, chosen.sample, chosen.seed)
     named = {mutant: tests.of(mutant) for mutant in sample}
     apart = [mutant for mutant in sample if tests.imported(mutant)]
     alive = multiprocessing.Value("i", 0)

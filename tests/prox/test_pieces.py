@@ -24,7 +24,10 @@ def drawn(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_strips_make_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each row of x and of K x is visited once, and by the time K x is asked for, its rows of x are there."""
+    """Each row of x and of K x is visited once, and by the time K x is asked for, its rows of x are there.
+
+    As many rows at once as the bytes allow, which are two in double precision and four in single.
+    """
     monkeypatch.setattr(pieces, "AT_ONCE", 8 * 2 * torch.Size(shape[2:]).numel() * shape[0])
     z = drawn(2, *shape)
     rows, y = Rows(Gradient()), Gradient()(z)
@@ -32,6 +35,9 @@ def test_the_strips_make_the_whole(shape: tuple[int, ...], monkeypatch: pytest.M
     x, image = torch.full_like(z, torch.nan), torch.full_like(y, torch.nan)
     assert len(rows.samples(z)) == 2 or shape[1] <= 2
     for some in rows.samples(z):
+        for at_once, part in ((2, z[some]), (4, z[some].float())):
+            heights = [strip.last - strip.first for strip in rows.strips(part)]
+            assert max(heights) == min(at_once, shape[1]) and len(heights) == -(-shape[1] // at_once)
         for strip in rows.strips(z[some]):
             rows.input(x[some], strip).copy_(rows.input(z[some], strip))
             rows.image(image[some], strip).copy_(rows.forward(x[some], strip))

@@ -21,6 +21,7 @@ from netinverse.protocols import Potential, ProximalFunction
 from netinverse.prox import L1, Box, GroupL21, LeakyReLUPotential, LogisticEntropy, NonNegative, Scaled, TanhEntropy
 from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState
 from netinverse.solvers.iterate import Solution, relative_optimality, solve
+from netinverse.solvers.newton_step import Layer
 from netinverse.solvers.primal_dual import PrimalDual
 from netinverse.solvers.status import Status
 
@@ -220,6 +221,23 @@ def test_other_problems_are_refused_with_a_remedy() -> None:
         assert not InteriorPoint.suits(changed)
         with pytest.raises(ValueError, match=r"InteriorPoint: .*no known factorisation\. Use PrimalDual\(\)"):
             InteriorPoint().init(changed, zeros())
+
+
+def test_bounds_and_cones_are_counted_pixel_by_pixel() -> None:
+    """Whether a bound is a number or one for each pixel; an end at infinity is no wall."""
+    pixels, some = torch.Size(SHAPE).numel(), torch.linspace(1.0, 2.0, WIDTH, dtype=F64).expand(SHAPE)
+    half = torch.where(torch.arange(WIDTH) < 3, torch.inf, 1.0).to(F64).expand(SHAPE)
+    walls = ((None, 0), (Box(0.0, 1.0), 2 * pixels), (NonNegative(), pixels), (Box(-some, some), 2 * pixels))
+    for constraint, count in (*walls, (Box(0.0, half), pixels + 3 * HEIGHT)):
+        layer = Layer.of(replace(problem_of("relu"), constraint=constraint), zeros())
+        assert layer.walls == count and layer.lower.shape == layer.upper.shape == SHAPE
+        x = torch.full((1, *SHAPE), 5.0, dtype=F64)
+        feasible = x if constraint is None else constraint.prox(x)
+        torch.testing.assert_close(torch.minimum(torch.maximum(x, layer.lower), layer.upper), feasible, rtol=0, atol=0)
+    for activation, bends in (("identity", 0), ("relu", ROWS), ("hardtanh", 2 * ROWS), ("softshrink", 2 * ROWS)):
+        for isotropic, cones in ((True, pixels), (False, 2 * pixels)):
+            layer = Layer.of(problem_of(activation, isotropic=isotropic), zeros())
+            assert (layer.bend_walls, layer.cones) == (bends, cones)
 
 
 def test_an_empty_batch_stays_empty() -> None:
