@@ -86,6 +86,10 @@ class InverseProblem:
         with torch.no_grad():
             return self.term(self.variable(x)) + self.alpha * self.regulariser(x)
 
+    def objective_at_zero(self, like: Tensor) -> Tensor:
+        """How large objectives are, whatever the least is: that of zero, moved into C."""
+        return self.objective(self.feasible(torch.zeros_like(like)))
+
     def residual(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             return norm(self.output(x) - self.data)
@@ -178,6 +182,10 @@ class LiftedProblem:
         """E(x, u) + alpha R(x), (batch,)."""
         with torch.no_grad():
             return self.energy.value(x, us) + self.inverse.alpha * self.inverse.regulariser(x)
+
+    def objective_at_zero(self, like: Tensor) -> Tensor:
+        """That with the activations of the forward pass, where the energy is the data term."""
+        return self.inverse.objective_at_zero(like)
 
     def residual(self, x: Tensor) -> Tensor:
         """That of the forward pass from x, whatever the activations of the energy are."""

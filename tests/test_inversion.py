@@ -54,6 +54,16 @@ def standard() -> ni.Reconstruction:
     return ni.invert(convolutional(), data, input_shape=SHAPE, noise_level=level, constraint=ni.Box(0, 1), tolerance=1e-4)
 
 
+@pytest.mark.parametrize("regulariser", [ni.TotalVariation(), ni.HuberTotalVariation()], ids=lambda each: each.name)
+def test_a_least_objective_of_zero_is_reached(regulariser: ni.TotalVariation | ni.HuberTotalVariation) -> None:
+    """Exact data of a flat picture behind a convolution: fidelity and penalty vanish, and no gap is a share of that."""
+    model = seeded(lambda: nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU()))
+    data = model(torch.full((1, *SHAPE), 0.5, dtype=F64)).detach()
+    result = ni.invert(model, data, input_shape=SHAPE, rule=ni.Fixed(0.05), regulariser=regulariser, constraint=ni.Box(0, 1))
+    assert result.converged, result.status
+    assert float(result.certificate.value) < 1e-13
+
+
 class Arctan(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return torch.atan(z)

@@ -15,7 +15,8 @@ from netinverse.methods.memory import Memory, packed, packed_loop, packed_steps,
 from netinverse.methods.method import Step, Try
 from netinverse.parameter_choice.rule import Solved
 from netinverse.protocols import SolverState
-from netinverse.solvers.iterate import Loop, relative_optimality, solve
+from netinverse.prox.scalar import rounding_tolerance
+from netinverse.solvers.iterate import CONVERGED, RUNNING, STALLED, Loop, Solution, relative_optimality, solve
 from netinverse.tensors import astype, scatter, select
 
 
@@ -24,6 +25,7 @@ class WeightedProblem(Protocol):
 
     def select(self, index: Tensor) -> Self: ...
     def at(self, alpha: Tensor) -> Self: ...
+    def objective_at_zero(self, like: Tensor) -> Tensor: ...
 
 
 class PathState(SolverState, Protocol):
@@ -140,7 +142,7 @@ class Path(Generic[S]):
             on_loop=lambda loop: self._memory.keep(lambda: {**self._packed(), **packed_loop(loop)}),
         )
         self._state = scatter(self.state, samples, found.state)
-        self.codes = self.codes.index_copy(0, samples, found.codes)
+        self.codes = self.codes.index_copy(0, samples, _judged(found, problem))
         self.steps = self.steps.index_add(0, samples, found.steps)
         return found.state.residual.double(), found.state.objective.double()
 
@@ -159,3 +161,15 @@ class Path(Generic[S]):
     def _packed(self) -> dict[str, Tensor]:
         own = {"alpha": self.alpha, "codes": self.codes, "steps": self.steps}
         return {**own, **packed("state", self.state), **packed_steps(self.history)}
+
+
+def _judged(found: Solution[S], problem: WeightedProblem) -> Tensor:
+    """The codes; converged is also what leaves no more to gain than rounding of objectives.
+
+    Exact data of an input without penalty have a least objective of zero, of which nothing is a share.
+    """
+    short = (found.codes == STALLED) | (found.codes == RUNNING)
+    if not bool(short.any()):
+        return found.codes
+    size = problem.objective_at_zero(found.state.x)
+    return torch.where(short & (found.state.optimality <= rounding_tolerance(size) * size), CONVERGED, found.codes)

@@ -15,7 +15,7 @@ from netinverse.tensors import per_sample, total
 
 
 def rounding_tolerance(x: Tensor) -> float:
-    """64 units in the last place: what a projection may miss its set by."""
+    """64 units in the last place: what a projection may miss its set by, and a gap zero."""
     return 64 * torch.finfo(x.dtype).eps
 
 

@@ -116,13 +116,14 @@ class PrimalDual:
         better = ~(gap >= state.optimality)
         iterations = state.iterations + self.iterations_per_step
         restart = (gap <= 0.2 * state.gap_at_restart) | (length >= 0.36 * iterations)
-        weight = torch.where(restart, self._new_weight(problem, state, candidate), state.primal_weight)
+        weight, moved = self._new_weight(problem, state, candidate)
+        weight = torch.where(restart, weight, state.primal_weight)
         iterate = choose(restart, candidate, iterate)
         return PrimalDualState(
             best=choose(better, candidate, state.best),
             objective=torch.where(better, value, state.objective),
             optimality=torch.where(better, gap, state.optimality),
-            stalled=state.stalled,
+            stalled=restart & ~moved,
             iterate=iterate,
             mean=choose(restart, candidate, mean),
             anchor=choose(restart, candidate, state.anchor),
@@ -166,8 +167,10 @@ class PrimalDual:
             duals = _relaxed(duals, new_duals, self.relaxation)
         return Point(x, duals), Point(new_x, new_duals), Point(mean_x, mean_duals)
 
-    def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> Tensor:
-        """w <- sqrt(w * dual distance / primal distance), both since the last restart, each dual in units of its norm bound."""
+    def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> tuple[Tensor, Tensor]:
+        """w <- sqrt(w * dual distance / primal distance), both since the last restart, each dual in units of its norm bound; and
+        where there was a distance: a pair that does not move any more is a fixed point.
+        """
         primal = norm(candidate.x - state.anchor.x)
         squares = [
             (t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, candidate.duals, state.anchor.duals, strict=True)
@@ -176,7 +179,9 @@ class PrimalDual:
         # Distances at the level of rounding say nothing; no length but those of the problem itself tells where that is.
         length = torch.stack([t.norm * norm(q) for t, q in zip(problem.terms, candidate.duals, strict=True)]).amax(0)
         usable = (primal > 1e-12 * norm(candidate.x)) & (dual > 1e-12 * length)
-        return torch.where(usable, (state.primal_weight * dual / primal).sqrt(), state.primal_weight)
+        weight = torch.where(usable, (state.primal_weight * dual / primal).sqrt(), state.primal_weight)
+        rounding = 4 * torch.finfo(dual.dtype).eps
+        return weight, (primal > rounding * norm(candidate.x)) | (dual > rounding * length)
 
 
 def _inside(problem: CompositeProblem, point: Point) -> Point:
