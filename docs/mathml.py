@@ -53,7 +53,7 @@ def block(translator: Any, node: Any) -> None:
     number, names = get_node_equation_number(translator, node) if node["number"] else "", node["ids"]
     place = f' id="{names[0]}"' if names else ""
     shown = f'<span class="eqno">({number})</span>' if number else ""
-    translator.body.append(f'<div class="math"{place}>{shown}{converted(node, block=True)}</div>')
+    translator.body.append(f'<div class="math"{place}>{converted(node, block=True)}{shown}</div>')
     raise nodes.SkipNode
 
 

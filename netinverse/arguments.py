@@ -72,9 +72,17 @@ def check_objects(
             "invert: the lifted formulation needs a convex regulariser, but a DenoiserPrior is none. Use the reduced one."
         )
     if rule is not None:
-        require_object("invert", "rule", rule, ("choose",), "For the weight 0.1 write rule=ni.Fixed(0.1).")
+        require_object(
+            "invert", "rule", rule, ("choose",), "Write rule=ni.DiscrepancyPrinciple(), or ni.Fixed(0.1) for the weight 0.1."
+        )
     if method is not None:
-        require_object("invert", "method", method, ("run",), 'For the lifted formulation write method=ni.Variational("lifted").')
+        require_object(
+            "invert",
+            "method",
+            method,
+            ("run",),
+            'Write method=ni.Landweber(), for example, or ni.Variational("lifted") for the lifted formulation.',
+        )
     if fidelity is not None:
         require_object(
             "invert", "fidelity", fidelity, ("variable", "at", "treat"), "Write fidelity=ni.SquaredFidelity(), for example."

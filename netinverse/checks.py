@@ -30,9 +30,16 @@ def require_floating(who: str, name: str, x: object) -> Tensor:
     if isinstance(x, np.ndarray):
         x = _of_array(who, name, x)
     if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{who}: {name} is a {type(x).__name__}, but must be a torch.Tensor. Convert it with torch.as_tensor({name})."
+        raise TypeError(f"{who}: {name} is a {type(x).__name__}, but must be a torch.Tensor. {_conversion(name, x)}.")
+    if x.is_nested or x.is_meta or x.layout != torch.strided:
+        kind, remedy = (
+            ("nested", f"Put samples of one shape together with torch.stack({name}.unbind())")
+            if x.is_nested
+            else ("on the meta device", "Pass the values themselves")
+            if x.is_meta
+            else (f"of layout {x.layout}", f"Use {name}.to_dense()")
         )
+        raise TypeError(f"{who}: {name} is a tensor {kind}, but must hold a number in every place of its shape. {remedy}.")
     if not x.is_floating_point():
         raise TypeError(
             f"{who}: {name} has dtype {x.dtype}, but must be a real floating-point tensor, since proximal maps act on real "
@@ -41,7 +48,20 @@ def require_floating(who: str, name: str, x: object) -> Tensor:
     return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
 
+def _conversion(name: str, x: object) -> str:
+    if hasattr(x, "to_numpy"):
+        return f"Pass {name}.to_numpy()"
+    if isinstance(x, list | tuple) and x and all(isinstance(each, Tensor) for each in x):
+        return f"Put the samples together with torch.stack({name})"
+    return f"Convert it with torch.as_tensor({name})"
+
+
 def _of_array(who: str, name: str, array: np.ndarray[Any, Any]) -> Tensor:
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{who}: {name} is a masked array, but a tensor has no mask, so that masked entries would count as data. Leave them "
+            f"out, here and in what the network returns: a module that returns network(x)[:, kept]."
+        )
     try:
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
     except TypeError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,12 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Linear(inputs, outputs).double()
+
+
+def nested(x: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls nested tensors a prototype
+        return torch.nested.nested_tensor(list(x))
 
 
 class Given:
@@ -166,6 +173,7 @@ REGULARISERS: Lines = [
     ("ni.GroupSparsity(1.5)", TypeError, r"GroupSparsity: size is 1\.5.*Leave it out"),
     ("ni.GroupSparsity(3)(g.x)", ValueError, r"GroupSparsity: one input has shape \(4,\).*groups of 3.*Pass a size that divides"),
     ("ni.WaveletSparsity('haarx')", ValueError, "WaveletSparsity: wavelet is 'haarx', which PyWavelets does not know.*'haar'"),
+    ("ni.WaveletSparsity(3)", ValueError, "WaveletSparsity: wavelet is 3, which PyWavelets does not know.*'haar'"),
     ("ni.WaveletSparsity('bior2.2')", ValueError, r"WaveletSparsity: wavelet is 'bior2\.2', which is not orthogonal.*Use an"),
     ("ni.WaveletSparsity(levels=0)", ValueError, "WaveletSparsity: levels is 0, but must be at least 1.*Leave it out"),
     ("ni.WaveletSparsity(levels=9)(g.image)", ValueError, r"PeriodicWavelet: one input has shape \(1, 8, 8\).*pass fewer levels"),
@@ -228,6 +236,36 @@ INVERT: Lines = [
     ("ni.invert(g.module, g.x, noise_level=0.1)", ValueError, r"invert: input_shape is missing.*Pass input_shape="),
     ("ni.invert(g.net, g.y)", ValueError, r"invert: neither a rule nor a noise_level is given.*Pass noise_level="),
     ("ni.invert(g.net, g.y.tolist(), noise_level=0.1)", TypeError, r"invert: data is a list.*torch\.as_tensor\(data\)"),
+    ("ni.invert(g.net, [*g.y], noise_level=0.1)", TypeError, r"invert: data is a list.*torch\.stack\(data\)"),
+    (
+        "ni.invert(g.net, pd.DataFrame(g.y.numpy()), noise_level=0.1)",
+        TypeError,
+        r"invert: data is a DataFrame.*Pass data\.to_numpy\(\)",
+    ),
+    (
+        "ni.invert(g.net, g.y.to_sparse(), noise_level=0.1)",
+        TypeError,
+        r"invert: data is a tensor of layout torch\.sparse.*to_dense\(\)",
+    ),
+    ("ni.invert(g.net, g.y.to('meta'), noise_level=0.1)", TypeError, "invert: data is a tensor on the meta.*Pass the values"),
+    ("ni.invert(g.net, nested(g.y), noise_level=0.1)", TypeError, r"invert: data is a tensor nested.*torch\.stack\(data\.unbind"),
+    (
+        "ni.invert(g.net, np.ma.masked_less(g.y.numpy(), 0), noise_level=0.1)",
+        TypeError,
+        r"invert: data is a masked array.*Leave them out.*network\(x\)\[:, kept\]",
+    ),
+    ("ni.invert(g.net, g.y, noise_level=g.y)", ValueError, r"invert: noise_level has shape \(2, 3\).*shape \(2,\)"),
+    ("ni.invert(g.net, g.y, rule='discrepancy')", TypeError, r"invert: rule is 'discrepancy'.*rule=ni\.DiscrepancyPrinciple\(\)"),
+    (
+        "ni.invert(g.net, g.y, noise_level=0.1, method='landweber')",
+        TypeError,
+        r"invert: method is 'landweber'.*method=ni\.Landweber\(\)",
+    ),
+    (
+        "ni.invert(g.module.state_dict(), g.y, noise_level=0.1, input_shape=4)",
+        TypeError,
+        r"invert: network is a OrderedDict, but must be a torch\.nn\.Module.*the path of a \.pt2 file",
+    ),
     ("ni.invert(g.net, g.labels, noise_level=0.1)", TypeError, r"invert: data has dtype torch\.int64.*Use data\.float\(\)"),
     ("ni.invert(g.net, np.array(['a']), noise_level=0.1)", TypeError, r"invert: data is an array of dtype <U1.*astype\(numpy"),
     (
@@ -246,7 +284,7 @@ INVERT: Lines = [
     ("ni.invert(g.net, g.y, noise_level=[0.1, 0.1, 0.1])", ValueError, r"invert: noise_level has shape \(3,\).*shape \(2,\)"),
     ("ni.invert(g.net, g.y, noise_level='low')", TypeError, "invert: noise_level is 'low'.*2 real numbers"),
     ("ni.invert(g.net, g.y, rule=ni.Fixed(torch.ones(3)))", ValueError, r"Fixed: alpha has shape \(3,\).*shape \(2,\)"),
-    ("ni.invert(g.net, g.y, rule=0.1)", TypeError, r"invert: rule is 0\.1.*write rule=ni\.Fixed"),
+    ("ni.invert(g.net, g.y, rule=0.1)", TypeError, r"invert: rule is 0\.1.*or ni\.Fixed\(0\.1\)"),
     ("ni.invert(g.net, g.y, rule=ni.Lepskii())", ValueError, "invert: Lepskii needs a noise_level.*Pass noise_level="),
     ("ni.invert(g.net, g.y, noise_level=0.1, regulariser=ni.L1())", TypeError, r"invert: regulariser is L1\(.*ni\.Sparsity\(\)"),
     ("ni.invert(g.net, g.y, noise_level=0.1, method='lifted')", TypeError, "invert: method is 'lifted'.*ni.Variational"),
@@ -332,6 +370,9 @@ NETWORKS: Lines = [
         r"lift: the model does not accept an example.*torch\.float32.*Pass an example",
     ),
     ("ni.lift(nn.Sequential(nn.BatchNorm1d(4)), g.x)", ValueError, r"lift: .*training mode.*eval\(\)"),
+    ("ni.lift(g.module, g.x, output=3)", TypeError, r"lift: output is 3, but must be the name.*such as 'layer3\.1'"),
+    ("ni.lift(torch.jit.ScriptModule(), g.x)", TypeError, "lift: the model is a torch.jit.ScriptModule.*Lift the module"),
+    ("ni.lift(nn.DataParallel(g.module).eval(), g.x)", TypeError, r"lift: the model is wrapped in DataParallel.*model\.module"),
     ("ni.load_network(3)", TypeError, "load_network: path is a int.*Pass a str"),
     ("ni.load_network(g.folder / 'empty')", ValueError, "load_network: .*is empty.*write it again"),
     ("ni.load_network(g.folder / 'pickle.pt2')", ValueError, r"load_network: .*most likely a pickle.*torch\.export\.save"),
@@ -430,6 +471,11 @@ STUDIES: Lines = [
         ValueError,
         r"stability_study: noise_levels has shape \(\).*\[0\.01, 0\.1\]",
     ),
+    (
+        "ni.stability_study(g.net, g.x, noise_levels=[1], rule='l-curve')",
+        TypeError,
+        r"invert: rule is 'l-curve'.*Write rule=ni\.Discrep",
+    ),
     ("ni.stability_study(g.net, g.x, noise_levels=['low'])", TypeError, r"stability_study: noise_levels is \['low'\].*such as"),
     ("ni.stability_study(g.net, g.x, noise_levels=[0.2, 0.1])", ValueError, r"stability_study: noise_levels is.*Pass sorted\("),
     (
@@ -472,6 +518,7 @@ STUDIES: Lines = [
         r"convergence_study: noise_levels has shape \(0,\).*such as",
     ),
     ("ni.convergence_study(g.net, g.x, rule=[])", ValueError, "convergence_study: rule is empty.*The default is"),
+    ("ni.invert_data_set(g.net, 'y.npy', g.folder / 'new')", TypeError, "invert_data_set: data is a str.*numpy.load"),
     ("ni.invert_data_set(g.net, 3, g.folder / 'new')", TypeError, "invert_data_set: data is a int.*Pass a tensor"),
     ("ni.invert_data_set(g.net, g.y, g.folder / 'new', jobs=0)", ValueError, "invert_data_set: jobs is 0.*Leave it out"),
     ("ni.invert_data_set(g.net, g.y, 3)", TypeError, "invert_data_set: folder is a int.*Pass a str"),
@@ -558,7 +605,9 @@ LINES = [
 
 def typed(line: str, given: Given) -> object:
     names = {"ni": ni, "prox": prox, "t": ni.training, "fit": ni.training.LiftedTraining().fit, "g": given}
-    return eval(line, {**names, "loader": loader, "linear": linear, "torch": torch, "nn": nn, "np": np})
+    return eval(
+        line, {**names, "loader": loader, "linear": linear, "torch": torch, "nn": nn, "np": np, "pd": pd, "nested": nested}
+    )
 
 
 @pytest.mark.parametrize(("line", "error", "message"), LINES, ids=[line for line, _, _ in LINES])

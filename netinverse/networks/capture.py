@@ -52,6 +52,8 @@ def lift(model: Model, example: Tensor | None = None, output: str | None = None)
         return model
     if example is not None:
         example = require_floating("lift", "example", example)
+    if output is not None and not isinstance(output, str):
+        raise TypeError(f"lift: output is {output!r}, but must be the name of an inner module, such as 'layer3.1'.")
     model = getattr(model, "_orig_mod", model)  # torch.compile keeps the module that it compiles under this name
     program = _program(model, example)
     network = _Reader(functional(program)).read(output)

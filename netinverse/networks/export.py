@@ -17,11 +17,43 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from netinverse.checks import require_floating
 
+_aten = torch.ops.aten
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(query key^T scale) value, in operators each of which has a second derivative: torch's fused kernels have none."""
+    if enable_gqa:
+        key, value = (t.repeat_interleave(query.size(-3) // t.size(-3), -3) for t in (key, value))
+    scores = query @ key.transpose(-2, -1) * (query.size(-1) ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # Finite, as what enters an activation has to be; its exponential is zero all the same.
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return torch.softmax(scores, -1) @ value
+
+
+_DIFFERENTIABLE_TWICE = {_aten.scaled_dot_product_attention.default: _attention}
+"""A product with a derivative F'(x) is the derivative of F'(x)^* y in y, so that operators have to have a second one."""
+
 _ONE = "Wrap it in a module whose forward takes the one tensor to be reconstructed and holds the others as buffers"
 
 
 def export(model: nn.Module, example: Tensor | None) -> ExportedProgram:
     """The program of a module in evaluation mode, with the batch size free; ``example`` is (batch, *input_shape)."""
+    _refuse_wrappers(model)
     refuse_training_mode(model)
     _refuse_hooks(model)
     if example is None:
@@ -44,11 +76,24 @@ def export(model: nn.Module, example: Tensor | None) -> ExportedProgram:
         ) from error
 
 
+def _refuse_wrappers(model: nn.Module) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "lift: the model is a torch.jit.ScriptModule, which torch.export does not read. Lift the module it was made from, "
+            "with the weights of its state_dict()."
+        )
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            f"lift: the model is wrapped in {type(model).__name__}, which sends batches to devices and computes nothing itself. "
+            f"Lift what is inside: model.module."
+        )
+
+
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The same program without operators that work in place. Raises ValueError where it changes its input or its buffers."""
     _drop_dropout(program)
     with quiet():
-        program = program.run_decompositions({})
+        program = program.run_decompositions(_DIFFERENTIABLE_TWICE)
     for spec in program.graph_signature.output_specs:
         if spec.kind == OutputKind.USER_INPUT_MUTATION:
             raise ValueError(

@@ -93,7 +93,7 @@ def scaling_filter(wavelet: str) -> tuple[float, ...]:
         ) from error
     try:
         found = pywt.Wavelet(wavelet)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"WaveletSparsity: wavelet is {wavelet!r}, which PyWavelets does not know. Names are 'haar', 'db2', 'sym4', 'coif1'; "
             f"pywt.wavelist(kind='discrete') lists them."

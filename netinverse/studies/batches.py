@@ -89,7 +89,7 @@ def batches_of(data: Any, batch_size: int | None) -> Batches:
     """Raises TypeError or ValueError where batches cannot be had by their number."""
     if isinstance(data, DataLoader):
         return _of_loader(data, batch_size)
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+    if isinstance(data, str) or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise TypeError(
             f"{WHO}: data is a {type(data).__name__}, but must have a length and slices, so that batches can be computed in any "
             f"order and again. Pass a tensor, a DataLoader, or an array opened with numpy.load(path, mmap_mode='r')."

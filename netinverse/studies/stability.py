@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -206,7 +207,8 @@ def _rules(who: str, rule: Rules) -> dict[str, ParameterRule]:
     if isinstance(rule, Mapping):
         rules = dict(rule)
     else:
-        several = list(rule) if isinstance(rule, Sequence) else [rule]
+        given: Any = rule  # a text is a sequence too, of letters
+        several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
         classes = [type(each).__name__ for each in several]
         rules = {repr(each) if classes.count(name) > 1 else name: each for each, name in zip(several, classes, strict=True)}
         if len(rules) < len(several):

@@ -6,13 +6,14 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from netinverse.networks import LiftedNetwork, lift, load_network, mlp
+from netinverse.networks import LiftedNetwork, NetworkOutput, lift, load_network, mlp
 from netinverse.prox import NonNegative, Zero
 from netinverse.tensors import inner
 
@@ -390,3 +391,42 @@ def test_a_compiled_module_is_the_module_it_was_compiled_from() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
     x = torch.randn(4, 3)
     torch.testing.assert_close(lift(torch.compile(model), x)(x), model(x))
+
+
+class Attention(nn.Module):
+    """Three heads of fused attention over five tokens; fewer heads for keys and values, or a mask, as ``settings`` say."""
+
+    def __init__(self, heads: int = 3, **settings: Any) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(6, 4 * n) for n in (3, heads, heads))
+        self.settings = settings
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = (layer(x).unflatten(2, (-1, 4)).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        return functional.scaled_dot_product_attention(*parts, **self.settings).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"is_causal": True, "scale": 0.7},
+        {"attn_mask": torch.ones(5, 5, dtype=torch.bool).triu()},
+        {"attn_mask": torch.linspace(-2, 2, 25, dtype=torch.float64).reshape(5, 5)},
+        {"heads": 1, "enable_gqa": True},
+    ],
+    ids=["plain", "causal", "masked", "biased", "grouped"],
+)
+def test_fused_attention_is_lifted_and_has_both_products_with_its_derivative(settings: dict[str, Any]) -> None:
+    """The fused kernel has no second derivative, which products with the derivative are taken as; what replaces it agrees."""
+    torch.manual_seed(0)
+    model, x = Attention(**settings).double().eval(), torch.randn(2, 5, 6, dtype=torch.float64)
+    network = lift(model, x)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), model(x), rtol=1e-12, atol=1e-13)
+    output, derivative = NetworkOutput(network).linearise(x)
+    v, w, h = torch.randn_like(x), torch.randn_like(output), 1e-6
+    with torch.no_grad():
+        slope = (model(x + h * v) - model(x - h * v)) / (2 * h)
+    torch.testing.assert_close(derivative(v), slope, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(inner(derivative(v), w), inner(v, derivative.adjoint(w)), rtol=1e-11, atol=1e-13)
