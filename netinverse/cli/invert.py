@@ -70,6 +70,11 @@ def invert(
         raise ValueError(f"invert: OUT is {out}, but the reconstruction is written as .npz. Call it {out.stem}.npz.")
     require_picture("invert", plot)
     require_file(model, "MODEL")
+    if rule is None and alpha is None and noise_level is None:
+        raise ValueError(
+            "invert: nothing says how strongly to regularise. Give --noise-level, --alpha, or a --rule that needs neither: "
+            "quasi-optimality, l-curve or hanke-raus."
+        )
     result = ni.invert(
         model,
         read_array(data, "DATA"),

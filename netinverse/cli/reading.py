@@ -30,6 +30,8 @@ def require_picture(who: str, path: Path | None) -> None:
 def read_array(path: Path, name: str) -> torch.Tensor:
     """The array of a .npy file, or of a .npz file with one array or one called ``data``. Never unpickles."""
     require_file(path, name)
+    if path.suffix == ".pt2":
+        raise ValueError(f"{name} {path} is a network, but must be an array: {ARRAY} MODEL comes first, {name} after it.")
     try:
         found, names = _array_in(path)
     except UNREADABLE as error:

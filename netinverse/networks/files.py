@@ -19,6 +19,8 @@ from netinverse.networks.capture import lift
 from netinverse.networks.export import quiet
 from netinverse.networks.graph import LiftedNetwork
 
+NUMPY = b"\x93NUMPY"
+
 
 @in_usual_modes
 def load_network(path: str | PathLike[str]) -> LiftedNetwork:
@@ -35,6 +37,10 @@ def load_program(path: str | PathLike[str]) -> ExportedProgram:
     if not file.is_file():
         raise FileNotFoundError(f"load_network: {file} is no file. Pass the path of a .pt2 file written by torch.export.save.")
     content = _whole(file)
+    if content.startswith(NUMPY):
+        raise ValueError(
+            f"load_network: {file} is an array of NumPy, but must be a network, as torch.export.save writes it (.pt2)."
+        )
     if not _is_exported(file):
         raise ValueError(
             f"load_network: {file} holds no exported program but most likely a pickle (torch.save), which could run "

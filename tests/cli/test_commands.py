@@ -164,6 +164,9 @@ def test_inspect_draws_the_graph(suffix: str, run: Callable[[str], int], files: 
 
 
 BAD = {
+    "invert data.npy model.pt2 -o o.npz --noise-level 0.1": r"DATA model\.pt2 is a network.*MODEL comes first, DATA after it",
+    "inspect data.npy": r"data\.npy is an array of NumPy, but must be a network.*torch\.export\.save",
+    "invert model.pt2 data.npy -o o.npz": r"nothing says how strongly.*Give --noise-level, --alpha, or a --rule",
     "inspect model.pt2 --plot graph.xyz": r"graph\.xyz, but must end in one of \.png, \.pdf, \.svg",
     "inspect model.pt2 --output layer9": r"output is 'layer9'.*Names like it: .*'1'",
     "invert none.pt2 data.npy -o o.npz --noise-level 0.1": r"none\.pt2",
@@ -180,7 +183,6 @@ BAD = {
     "invert model.pt2 two.npz -o o.npz --noise-level 0.1": r"two\.npz holds a, b; keep one array, or call one data",
     "invert model.pt2 nan.npy -o o.npz --noise-level 0.1": r"data contains 3 NaN or infinite value",
     "invert model.pt2 wide.npy -o o.npz --noise-level 0.1": r"shape \(3, 9\).*\(batch, 8\)",
-    "invert model.pt2 data.npy -o o.npz": r"noise_level",
     "invert model.pt2 data.npy -o o.npz --noise-level=-1": r"noise_level is -1",
     "invert model.pt2 data.npy -o o.npz --noise-level much": r"neither a number nor a file",
     "invert model.pt2 data.npy -o o.npz --rule fixed": r"--rule fixed needs --alpha",
