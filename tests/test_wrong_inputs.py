@@ -173,6 +173,8 @@ REGULARISERS: Lines = [
     ("ni.GroupSparsity(1.5)", TypeError, r"GroupSparsity: size is 1\.5.*Leave it out"),
     ("ni.GroupSparsity(3)(g.x)", ValueError, r"GroupSparsity: one input has shape \(4,\).*groups of 3.*Pass a size that divides"),
     ("ni.WaveletSparsity('haarx')", ValueError, "WaveletSparsity: wavelet is 'haarx', which PyWavelets does not know.*'haar'"),
+    ("ni.TotalVariation()(g.image.tolist())", TypeError, r"TotalVariation: x is a list.*torch\.as_tensor\(x\)"),
+    ("ni.Tikhonov()(g.labels)", TypeError, r"Tikhonov: x has dtype torch\.int64.*Use x\.float\(\)"),
     ("ni.WaveletSparsity(3)", ValueError, "WaveletSparsity: wavelet is 3, which PyWavelets does not know.*'haar'"),
     ("ni.WaveletSparsity('bior2.2')", ValueError, r"WaveletSparsity: wavelet is 'bior2\.2', which is not orthogonal.*Use an"),
     ("ni.WaveletSparsity(levels=0)", ValueError, "WaveletSparsity: levels is 0, but must be at least 1.*Leave it out"),
@@ -188,6 +190,8 @@ REGULARISERS: Lines = [
 
 RULES: Lines = [
     ("ni.Fixed(0.0)", ValueError, r"Fixed: alpha is 0\.0, but must be positive.*take a very small one"),
+    ("ni.Fixed(['a', 'b'])", TypeError, r"Fixed: alpha is \['a', 'b'\], but must be a positive number.*take a very small one"),
+    ("ni.Fixed([0.1, -0.1])", ValueError, r"Fixed: alpha is \[0\.1, -0\.1\].*take a very small one"),
     ("ni.Fixed('light')", TypeError, "Fixed: alpha is 'light', but must be a positive number.*take a very small one"),
     ("ni.Fixed(torch.tensor([1.0, -1.0]))", ValueError, r"Fixed: alpha is \[1\.0, -1\.0\].*take a very small one"),
     ("ni.Fixed(torch.ones(2, 2))", ValueError, r"Fixed: alpha has shape \(2, 2\).*one number, or one for each sample"),

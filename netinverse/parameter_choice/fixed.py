@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +25,9 @@ class Fixed(Rule):
     alpha: float | Tensor
 
     def __post_init__(self) -> None:
+        given: Any = self.alpha
+        if isinstance(given, list | tuple | np.ndarray) and (row := np.asarray(given)).dtype.kind in "fiu":
+            object.__setattr__(self, "alpha", torch.as_tensor(row))
         if not isinstance(self.alpha, Tensor):
             require_number("Fixed", "alpha", self.alpha, WHY)
         elif (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netinverse.checks import require_positive, require_shape
+from netinverse.checks import require_floating, require_positive, require_shape
 from netinverse.operators.generalised_differences import GeneralisedDifferences
 from netinverse.operators.linear import LeadingChannels
 from netinverse.problems import CompositeProblem, Term
@@ -45,6 +45,7 @@ class TotalGeneralisedVariation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """R(x), (batch,), too large by a share of ``VALUE_TOLERANCE`` at most: a minimum over w, found by a solver."""
+        x = require_floating("TotalGeneralisedVariation", "x", x)
         self.check_shape(tuple(x.shape[1:]))
         fixed = GeneralisedDifferences(self.weight)(self._joint(x))
         fields = GeneralisedDifferences(self.weight, image_scale=0.0)

@@ -8,7 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from netinverse.checks import require_positive, require_whole
+from netinverse.checks import require_floating, require_positive, require_whole
 from netinverse.protocols import Step
 from netinverse.prox.scalar import beyond, no_ends
 from netinverse.tensors import per_sample, total
@@ -54,9 +54,10 @@ class GroupL21:
         return group_squares(x, self.axis).flatten(1).amax(1).sqrt() if x.numel() else x.new_zeros(len(x))
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.weight * total(self._norms(x))
+        return self.weight * total(self._norms(require_floating("GroupL21", "x", x)))
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
+        x = require_floating("GroupL21.prox", "x", x)
         threshold = self.weight * per_sample(step, x)
         norms = self._norms(x)
         return x * (torch.relu(norms - threshold) / torch.where(norms > 0, norms, torch.ones_like(norms)))

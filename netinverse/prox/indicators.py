@@ -8,6 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_floating
 from netinverse.protocols import Step
 from netinverse.prox.scalar import Separable, beyond, no_ends, rounding_tolerance
 from netinverse.tensors import inner, total
@@ -129,10 +130,11 @@ class Simplex:
         return ((x < -tolerance).any(-1)) | ((x.sum(-1) - 1).abs() > tolerance)
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = require_floating("Simplex", "x", x)
         return total(torch.zeros_like(x[..., 0]).masked_fill(self._outside(x), inf))
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
-        return self.project(x)
+        return self.project(require_floating("Simplex.prox", "x", x))
 
     def project(self, x: Tensor) -> Tensor:
         """max(x - theta, 0) with theta such that the entries sum to 1."""

@@ -88,7 +88,7 @@ class Separable(ABC):
         return torch.minimum(torch.maximum(x, lower), upper)
 
     def __call__(self, x: Tensor) -> Tensor:
-        require_floating(type(self).__name__, "x", x)
+        x = require_floating(type(self).__name__, "x", x)
         return total(self.entries(self.project(x)).masked_fill(self.outside(x), inf))
 
     def smooth_conjugate(self, z: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Separable(ABC):
 
     def prox(self, x: Tensor, step: Step = 1.0) -> Tensor:
         """prox_{step Psi}(x); the activation for step 1."""
-        require_floating(f"{type(self).__name__}.prox", "x", x)
+        x = require_floating(f"{type(self).__name__}.prox", "x", x)
         if isinstance(step, (int, float)):
             if step == 1:
                 return self.activation(x)

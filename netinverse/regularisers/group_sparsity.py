@@ -11,7 +11,7 @@ from netinverse.operators.blocks import Blocks
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.groups import GroupL21
 from netinverse.prox.total_variation import ProxResult
-from netinverse.regularisers.regulariser import by_duality, in_closed_form
+from netinverse.regularisers.regulariser import by_duality, in_closed_form, value_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GroupSparsity:
         return GroupL21(axis=2)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(self.transform(tuple(x.shape[1:]))(x))
+        return value_of(self, x)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         if not shape or (self.size is not None and shape[0] % self.size):

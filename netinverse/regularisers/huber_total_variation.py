@@ -11,7 +11,7 @@ from netinverse.operators.differences import Gradient
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.group_huber import GroupHuber
 from netinverse.prox.total_variation import ProxResult
-from netinverse.regularisers.regulariser import by_duality, require_image
+from netinverse.regularisers.regulariser import by_duality, require_image, value_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class HuberTotalVariation:
         return GroupHuber(axis=1, width=self.width)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(self.transform(tuple(x.shape[1:]))(x))
+        return value_of(self, x)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         require_image("HuberTotalVariation", shape, "differences")

@@ -7,6 +7,7 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_floating
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.subdifferential import subdifferential_of
 from netinverse.prox.total_variation import ProxResult, dual_prox
@@ -59,6 +60,12 @@ class PerSampleRegulariser(Regulariser, Protocol):
     def select(self, index: Tensor) -> Self:
         """That of the samples ``index``."""
         ...
+
+
+def value_of(regulariser: Regulariser, x: Tensor) -> Tensor:
+    """g(K x), (batch,). Raises TypeError where x holds no real numbers."""
+    x = require_floating(type(regulariser).__name__, "x", x)
+    return regulariser.function(regulariser.transform(tuple(x.shape[1:]))(x))
 
 
 def by_duality(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netinverse.checks import require_floating
 from netinverse.operators.linear import Identity
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.norms import SquaredNorm
@@ -25,6 +26,7 @@ class Tikhonov:
         return SquaredNorm()
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = require_floating("Tikhonov", "x", x)
         return 0.5 * inner(x, x)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:

@@ -14,7 +14,7 @@ from netinverse.prox.groups import GroupL21
 from netinverse.prox.norms import L1
 from netinverse.prox.pieces import uniform
 from netinverse.prox.total_variation import ProxResult
-from netinverse.regularisers.regulariser import by_duality, require_image
+from netinverse.regularisers.regulariser import by_duality, require_image, value_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TotalVariation:
         return GroupL21(axis=1) if self.isotropic else L1()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(self.transform(tuple(x.shape[1:]))(x))
+        return value_of(self, x)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         require_image("TotalVariation", shape, "differences")

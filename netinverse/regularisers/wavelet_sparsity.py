@@ -11,7 +11,7 @@ from netinverse.operators.wavelets import PeriodicWavelet, scaling_filter
 from netinverse.protocols import LinearMap, ProximalFunction, Step
 from netinverse.prox.norms import L1
 from netinverse.prox.total_variation import ProxResult
-from netinverse.regularisers.regulariser import by_duality, in_closed_form, require_image
+from netinverse.regularisers.regulariser import by_duality, in_closed_form, require_image, value_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class WaveletSparsity:
         return L1()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(self.transform(tuple(x.shape[1:]))(x))
+        return value_of(self, x)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         self.transform(shape)

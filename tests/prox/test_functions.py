@@ -153,6 +153,13 @@ def test_prox_is_firmly_nonexpansive(f: Any, numbers: list[float], step: float) 
     assert (_dot(x - y, x - y) <= _dot(x - y, v - w) + 1e-9).all()
 
 
+@pytest.mark.parametrize("f", [*SEPARABLE, px.GroupL21(), px.Simplex()], ids=repr)
+def test_an_array_stands_for_its_tensor(f: Any) -> None:
+    x = _points(20)
+    torch.testing.assert_close(f.prox(x.numpy(), 0.6), f.prox(x, 0.6), rtol=0, atol=0)
+    torch.testing.assert_close(f(f.prox(x).numpy()), f(f.prox(x)), rtol=0, atol=0)
+
+
 @FUNCTION
 def test_steps_per_sample_equal_single_steps_and_leave_the_input_alone(f: Any) -> None:
     v = _points(5, batch=len(STEPS))

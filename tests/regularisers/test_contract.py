@@ -1,6 +1,7 @@
 """Every regulariser: value, proximal map, dual and minimiser against Clarabel; K against its adjoint; subgradients."""
 
 from collections.abc import Callable
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -73,6 +74,8 @@ def test_value_and_transform(regulariser: Regulariser, shape: tuple[int, ...], f
     torch.testing.assert_close(inner(transform(x), y), inner(x, transform.adjoint(y)), rtol=1e-12, atol=1e-12)
     assert regulariser.transform_norm(shape) >= np.linalg.norm(matrix(regulariser, shape), 2) * (1 - 1e-12)
     assert regulariser.name and regulariser(x[:0]).shape == (0,)
+    values: Any = regulariser
+    torch.testing.assert_close(values(x.numpy()), regulariser(x), rtol=0, atol=0)  # an array stands for its tensor
 
 
 @every_case
