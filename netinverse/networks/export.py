@@ -30,8 +30,10 @@ def _attention(
     *,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Tensor:
+) -> Any:
     """softmax(query key^T scale) value, in operators each of which has a second derivative: torch's fused kernels have none."""
+    if dropout_p > 0:
+        return NotImplemented  # it stays what it is, and is refused where it is read
     if enable_gqa:
         key, value = (t.repeat_interleave(query.size(-3) // t.size(-3), -3) for t in (key, value))
     scores = query @ key.transpose(-2, -1) * (query.size(-1) ** -0.5 if scale is None else scale)
