@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -279,6 +280,12 @@ def test_fixed_solves_accurately_at_the_weight_named() -> None:
         Fixed("a")  # type: ignore[arg-type]
     assert Fixed(2.0).choose(problem, recorder).alpha.tolist() == [2.0] * 3
     assert not Fixed(2.0).needs_noise_level and DiscrepancyPrinciple().needs_noise_level
+
+
+@pytest.mark.parametrize("row", [[0.1, 2], (0.1, 2.0), np.array([0.1, 2.0])], ids=["list", "tuple", "array"])
+def test_fixed_takes_a_row_of_weights_for_the_tensor_of_them(row: Any) -> None:
+    assert isinstance(ni.Fixed(row).alpha, torch.Tensor)
+    assert ni.Fixed(row).alpha.tolist() == [0.1, 2.0]
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan")])
