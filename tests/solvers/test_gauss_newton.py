@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from netinverse.fidelities import SquaredFidelity, default_fidelity
+from netinverse.fidelities import SquaredFidelity, SquaredTerm, default_fidelity
 from netinverse.inversion import invert
 from netinverse.methods.formulations import certificate
 from netinverse.networks import LiftedNetwork, NetworkOutput, lift
@@ -22,11 +23,12 @@ from netinverse.problems import InverseProblem
 from netinverse.protocols import ProximalFunction
 from netinverse.prox import Box, NonNegative
 from netinverse.regularisers import Regulariser, Sparsity, Tikhonov, TotalVariation
-from netinverse.solvers.convex import Convex, factorised
+from netinverse.solvers.convex import Convex, data_scale, factorised
 from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.iterate import Solution, iterates, relative_optimality, solve
 from netinverse.solvers.stationarity import ProximalGradientStep, fidelity_gradient, proximal_gradient_step
 from netinverse.solvers.status import Status
+from netinverse.tensors import norm
 
 F64 = torch.float64
 SHAPE, BATCH = (1, 5, 5), 3
@@ -321,6 +323,22 @@ def test_one_step_runs_the_network_once_for_all_its_products(monkeypatch: pytest
     recorded.clear()
     solver.step(problem, state)
     assert len(recorded) == 2 and len(products) > 20  # the step's own, and that of the stationarity residual at its end
+
+
+def test_the_scale_of_the_answer_is_in_proportion_to_the_data_and_is_one_where_there_are_none() -> None:
+    """||grad G(z)||/(||K|| sqrt(n)) at z = 0, or the size of the start where that is larger."""
+    problem, size = problem_of(layered(20, last=None), Tikhonov(), squared=True), torch.tensor([1.0, 2.0, 4.0], dtype=F64)
+    value, n = torch.zeros_like(problem.data), zeros()[0].numel()
+    for factor in (1e-9, 1.0, 1e9):
+        scaled = replace(problem, term=SquaredTerm(factor * problem.data))
+        expected = factor * norm(problem.data) / (size * n**0.5)
+        torch.testing.assert_close(data_scale(scaled, value, size, zeros()), expected, rtol=1e-12, atol=0)
+        start = 3 * factor * torch.ones_like(zeros())
+        torch.testing.assert_close(
+            data_scale(scaled, value, size, start), (3 * factor * size**0).maximum(expected), rtol=1e-12, atol=0
+        )
+    nothing = replace(problem, term=SquaredTerm(value))
+    assert data_scale(nothing, value, size, zeros()).tolist() == [1.0] * BATCH
 
 
 def test_each_sample_takes_its_own_step_length() -> None:
