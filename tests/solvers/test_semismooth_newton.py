@@ -81,6 +81,24 @@ def test_a_linear_layer_takes_one_step_to_the_normal_equations() -> None:
         torch.testing.assert_close(x[i], exact, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "hardtanh"])
+def test_the_objective_never_rises_where_the_full_step_goes_too_far(activation: str) -> None:
+    """From where all entries are saturated the model is alpha/2||x||^2 and a slope: its minimiser is far on the other side."""
+    alpha, columns = torch.tensor([1e-3, 0.1, 1.0], dtype=F64), 5
+    posed, method = problem(activation, 9, columns, alpha), SemismoothNewton()
+    state = method.init(posed, 30 * drawn(3, columns, seed=9))
+    z = posed.terms[0].shifted(posed.terms[0].image(state.x))
+    gradient = -state.best.duals[1] + alpha[:, None] * state.x
+    slopes = posed.terms[0].function.second(z)  # type: ignore[attr-defined]
+    weight = posed.terms[0].map.weight  # type: ignore[attr-defined]
+    hessian = weight.T @ (slopes[:, :, None] * weight) + alpha[:, None, None] * torch.eye(columns, dtype=F64)
+    full = state.x - torch.linalg.solve(hessian, gradient)
+    assert (method.init(posed, full).objective > state.objective).any()
+    for _ in range(12):
+        before, state = state.objective, method.step(posed, state)
+        assert (state.objective <= before * (1 + 1e-14)).all()
+
+
 def test_it_agrees_with_the_primal_dual_method_and_samples_are_independent() -> None:
     posed = problem("relu", 8, 6, torch.tensor([0.3, 0.05], dtype=F64))
     found = []
