@@ -31,6 +31,7 @@ OPERATORS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (aten.clamp_max.default, (0.5,), {}),
     (aten.threshold.default, (0.2, 0.2), {}),
     (aten.softshrink.default, (0.3,), {}),
+    (aten.softshrink.default, (0.0,), {}),
     (aten.tanh.default, (), {}),
     (aten.sigmoid.default, (), {}),
     (aten.log_sigmoid.default, (), {}),
