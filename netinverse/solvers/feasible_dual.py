@@ -46,19 +46,17 @@ def _ball(function: ProximalFunction) -> tuple[L1 | GroupL21, float | Tensor] | 
     return (function, 1.0) if isinstance(function, L1 | GroupL21) else None
 
 
-def inverse_laplacian(x: Tensor) -> Tensor:
-    """(K^T K)^+ x for K the forward differences with Neumann boundary, by cosine transforms; the mean of a channel maps to 0.
+def inverse_laplacian(x: Tensor, shift: float = 0.0) -> Tensor:
+    """(K^T K + shift)^+ x for K the forward differences with Neumann boundary, by cosine transforms.
 
-    Shapes: (batch, channels, *spatial). The transform along an axis is a product with an orthogonal matrix: n^2 per line, which
-    up to a few hundred pixels is faster than an FFT, and the same on every device.
+    Without a shift the mean of a channel maps to 0. Shapes: (batch, channels, *spatial). The transform along an axis is a
+    product with an orthogonal matrix: n^2 per line, which up to a few hundred pixels is faster than an FFT, and the same on
+    every device.
     """
     axes = range(2, x.ndim)
-    eigenvalues = x.new_zeros(())
     for axis in axes:
-        n = x.shape[axis]
-        x = _along(_cosines(n, x.dtype, x.device).T, x, axis)
-        values = 2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=x.dtype, device=x.device) / n)
-        eigenvalues = eigenvalues.unsqueeze(-1) + values
+        x = _along(_cosines(x.shape[axis], x.dtype, x.device).T, x, axis)
+    eigenvalues = _eigenvalues(tuple(x.shape[2:]), x.dtype, x.device) + shift
     x = torch.where(eigenvalues > 0, x / torch.where(eigenvalues > 0, eigenvalues, 1.0), 0.0)
     for axis in axes:
         x = _along(_cosines(x.shape[axis], x.dtype, x.device), x, axis)
@@ -76,6 +74,15 @@ def _cosines(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     columns = torch.cos(math.pi * (i[:, None] + 0.5) * i / n)
     normalised: Tensor = columns / torch.linalg.vector_norm(columns, dim=0)
     return normalised.to(dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=32)
+def _eigenvalues(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Of K^T K, by frequencies along the axes. Read-only."""
+    values = torch.zeros((), dtype=torch.float64)
+    for n in shape:
+        values = values.unsqueeze(-1) + 2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / n)
+    return values.to(dtype=dtype, device=device)
 
 
 def shrink(duals: tuple[Tensor, ...], by: Tensor) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,17 +12,18 @@ from netinverse.operators.differences import Gradient
 from netinverse.operators.matrix import Matrix
 from netinverse.problems import CompositeProblem
 from netinverse.prox import L1, Box, GroupL21, NonNegative, Scaled
+from netinverse.solvers.alternating_directions import AlternatingDirections
 from netinverse.solvers.bends import bend_of
 from netinverse.solvers.cones import central
 from netinverse.solvers.gap import duality_gap
 from netinverse.solvers.iterate import relative_optimality, solve
-from netinverse.solvers.newton_step import Inner, Layer, newton_step
-from netinverse.solvers.primal_dual import Point, PrimalDual
+from netinverse.solvers.newton_step import newton_step
+from netinverse.solvers.newton_system import Inner, Layer
+from netinverse.solvers.primal_dual import Point
 from netinverse.solvers.walls import Walls
 from netinverse.tensors import choose, per_sample, select
 
 SPREAD = 1e-3  # how far inside the constraint the start lies, in units of the largest entry of x
-SINGLE = 1e15  # numbers up to this size, and down to its inverse, have squares in single precision
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,21 @@ class InteriorPointState:
 class InteriorPoint:
     """min over x in C of G(W x + b) + alpha ||K x||_{2,1} (or ||K x||_1), W dense, K differences of an image, C a box or none.
 
-    Primal-dual path following with Mehrotra's correction. The cone |(K x)_i| <= t_i of each pixel is scaled after Nesterov and
-    Todd, the corners of the activation and the ends of C are walls with a force mu/distance. Each step factorises
-    K^T D K + W^T E W + diag(c) once (``netinverse.solvers.normal_equations``), sample by sample, so that memory does not grow
-    with the batch and no sample depends on another. It starts on the central path near the first point of
-    ``warm_up`` with a relative gap of ``first_gap``, or after ``warm_up_steps`` steps, with the products adding up to that gap;
-    single precision is enough for the way there, and takes half the time.
+    Primal-dual path following with the corrections of Mehrotra and Gondzio. The cone |(K x)_i| <= t_i of each pixel is scaled
+    after Nesterov and Todd, the corners of the activation and the ends of C are walls with a force mu/distance. Each step
+    factorises K^T D K + W^T E W + diag(c) once (``netinverse.solvers.normal_equations``), sample by sample, so that memory does
+    not grow with the batch and no sample depends on another. It starts on the central path near the first point of
+    ``AlternatingDirections`` with a relative gap of ``first_gap``, or after ``warm_up_steps`` of their steps, with the products
+    adding up to that gap.
 
     The certificate is the gap at x and the duals of the iterate, made feasible as in ``netinverse.solvers.gap``. A sample is
     ``stalled`` where rounding has made its system indefinite, and where the gap has not fallen for ``patience`` steps although
     the products are far below it.
-    Mehrotra, SIAM J. Optim. 2, 1992; Andersen, Roos & Terlaky, Math. Program. 95, 2003.
+    Mehrotra, SIAM J. Optim. 2, 1992; Gondzio, Comput. Optim. Appl. 6, 1996; Andersen, Roos & Terlaky, Math. Program. 95, 2003.
     """
 
-    warm_up: PrimalDual = field(default_factory=PrimalDual)
     warm_up_steps: int = 20
-    first_gap: float = 0.05
+    first_gap: float = 0.01
     patience: int = 6
 
     @staticmethod
@@ -97,7 +97,7 @@ class InteriorPoint:
                 "width), free or in a Box or NonNegative, behind one dense Matrix, so that its Newton system has no known "
                 "factorisation. Use PrimalDual(), which takes every convex composite problem."
             )
-        quick = replace(self.warm_up, precision=torch.float32) if _fits_single(problem) else self.warm_up
+        quick = AlternatingDirections.of(problem)
         start = quick.init(problem, x, duals, primal_weight)
         enough = relative_optimality(self.first_gap)
         rough = solve(quick, problem, start, stop=enough, max_steps=self.warm_up_steps).state
@@ -107,7 +107,7 @@ class InteriorPoint:
             objective=rough.objective,
             optimality=rough.optimality,
             stalled=torch.zeros_like(rough.stalled),
-            inner=self._start(problem, layer, rough.best, rough.objective),
+            inner=self._start(problem, layer, rough.best, rough.objective, rough.optimality),
             idle=torch.zeros_like(rough.objective),
             primal_weight=rough.primal_weight,
             iterations=rough.iterations,
@@ -141,10 +141,11 @@ class InteriorPoint:
             iterations=state.iterations + 1,
         )
 
-    def _start(self, problem: CompositeProblem, layer: Layer, point: Point, objective: Tensor) -> Inner:
+    def _start(self, problem: CompositeProblem, layer: Layer, point: Point, objective: Tensor, gap: Tensor) -> Inner:
         """The point of the central path near a rough pair."""
-        count = layer.cones + layer.bend_walls + layer.walls
-        mu = (self.first_gap * objective / count).clamp(min=torch.finfo(objective.dtype).tiny ** 0.5)
+        # All of the objective where the gap is larger.
+        products = torch.minimum(torch.maximum(gap, self.first_gap * objective), objective)
+        mu = (products / (layer.cones + layer.bend_walls + layer.walls)).clamp(min=torch.finfo(gap.dtype).tiny ** 0.5)
         size = point.x.flatten(1).abs().amax(1)
         scale = torch.maximum(size, torch.as_tensor(problem.scale, dtype=size.dtype, device=size.device))
         x, walls = Walls.around(point.x, layer.lower, layer.upper, SPREAD * scale, mu)
@@ -155,14 +156,6 @@ class InteriorPoint:
         z = layer.pre_activation(x)
         u, bends = Walls.around(z, layer.bend_lower, layer.bend_upper, mu.sqrt(), mu)
         return Inner(x, t, v, q, layer.gradient(z, u), u, bends, walls)
-
-
-def _fits_single(problem: CompositeProblem) -> bool:
-    """True where norms, weights and the scale of x leave room for their products in single precision."""
-    like = problem.terms[1].norm
-    numbers = [*(term.norm for term in problem.terms), problem.terms[1].function.weight, problem.scale]  # type: ignore[attr-defined]
-    sizes = torch.cat([torch.as_tensor(number, dtype=like.dtype, device=like.device).reshape(-1) for number in numbers])
-    return bool(((sizes > 1 / SINGLE) & (sizes < SINGLE)).all())
 
 
 def _data_dual(problem: CompositeProblem, y: Tensor) -> Tensor:

@@ -27,16 +27,18 @@ class Weights:
 class Factor:
     """The factorisation of H for one sample. ``sound`` is False where rounding made H indefinite.
 
-    Block Cholesky of K^T D K + diag(c) + shift along the height, one block for each row of pixels: L = (inverses, couplings);
-    then I + E^1/2 W L^-T L^-1 W^T E^1/2 = I + E^1/2 Y^T Y E^1/2 with Y = L^-1 W^T, the ``image``, and ``roots`` for E^1/2. Rows
+    Block Cholesky of K^T D K + diag(c) + shift along the height, one block for each row of pixels: L_ii^-1 in ``inverses``, and
+    what the substitutions carry from row to row in ``down`` = L_ii^-1 L_i,i-1 and ``up`` = L_ii^-T L_i+1,i^T; then
+    I + E^1/2 W L^-T L^-1 W^T E^1/2 = I + E^1/2 Y^T Y E^1/2 with Y = L^-1 W^T, the ``image``, and ``roots`` for E^1/2. Rows
     of W with a negligible weight are left out. Cost: about height * width * rows * (width + rows) products. What shift and
     omissions spoil, conjugate gradients repair.
     """
 
     weights: Weights
     matrix: Tensor
-    inverses: tuple[Tensor, ...]
-    couplings: tuple[Tensor, ...]
+    inverses: Tensor
+    down: tuple[Tensor, ...]
+    up: tuple[Tensor, ...]
     image: Tensor
     roots: Tensor
     small: Tensor
@@ -46,48 +48,37 @@ class Factor:
     def of(cls, weights: Weights, matrix: Tensor, negligible: float = 1e-9) -> Factor:
         """``matrix`` is W, (rows, channels * height * width)."""
         channels, height, width = weights.down.shape
-        blocks, between = _rows_of_pixels(weights)
+        inverses, couplings, failed = _block_cholesky(*_rows_of_pixels(weights))
         kept = (weights.rows > negligible * weights.rows.max()).nonzero().flatten()
-        by_pixel = matrix.reshape(-1, channels, height, width)
-        eye = torch.eye(width, dtype=matrix.dtype, device=matrix.device).expand(channels, width, width)
+        chosen = matrix if len(kept) == len(matrix) else matrix.index_select(0, kept)
+        by_row = chosen.reshape(-1, channels, height, width).permute(2, 1, 3, 0)
+        down = tuple((inverses[1:] @ couplings).unbind())
+        up = tuple((inverses[:-1].mT @ couplings.mT).unbind())
         image = matrix.new_empty(height, channels, width, len(kept) + PADDING)[..., : len(kept)]
-        inverses: list[Tensor] = []
-        couplings: list[Tensor] = []
-        info = []
         for i in range(height):
-            block, part = blocks[:, i], by_pixel[:, :, i].index_select(0, kept).permute(1, 2, 0)
+            torch.bmm(inverses[i], by_row[i], out=image[i])
             if i:
-                couplings.append(between[:, i - 1] @ inverses[-1].mT)
-                block = torch.baddbmm(block, couplings[-1], couplings[-1].mT, alpha=-1)
-                part = torch.baddbmm(part, couplings[-1], image[i - 1], alpha=-1)
-            root, failed = torch.linalg.cholesky_ex(block)
-            info.append(failed)
-            inverses.append(torch.linalg.solve_triangular(root, eye, upper=False))
-            torch.bmm(inverses[-1], part, out=image[i])
+                image[i].baddbmm_(down[i - 1], image[i - 1], alpha=-1)
         flat, roots = image.flatten(0, 2), weights.rows[kept].sqrt()
         gram = _gram(flat).mul_(roots).mul_(roots[:, None])
         gram.diagonal().add_(1)
-        small, failed = torch.linalg.cholesky_ex(gram)
-        sound = not bool(torch.stack(info).any()) and not bool(failed) and bool(torch.isfinite(small).all())
-        return cls(weights, matrix, tuple(inverses), tuple(couplings), flat, roots, small, sound)
+        small, indefinite = torch.linalg.cholesky_ex(gram)
+        sound = not bool(failed) and not bool(indefinite) and bool(torch.isfinite(small).all())
+        return cls(weights, matrix, inverses, down, up, flat, roots, small, sound)
 
     def approximate(self, r: Tensor) -> Tensor:
         """H^-1 r but for the shift and the rows left out; r (channels, height, width)."""
-        forward: list[Tensor] = []
-        for i, inverse in enumerate(self.inverses):
-            part = r[:, i, :, None]
-            forward.append(inverse @ (part if i == 0 else torch.baddbmm(part, self.couplings[i - 1], forward[-1], alpha=-1)))
+        forward = list((self.inverses @ r.transpose(0, 1)[..., None]).unbind())
+        for i, coupling in enumerate(self.down):
+            forward[i + 1] = torch.baddbmm(forward[i + 1], coupling, forward[i], alpha=-1)
         flat = torch.stack(forward).flatten()
         inner = self.roots * torch.mv(self.image.T, flat)
         inner = self.roots * torch.cholesky_solve(inner[:, None], self.small)[:, 0]
-        rest = torch.addmv(flat, self.image, inner, alpha=-1).reshape(len(self.inverses), *r[:, 0].shape, 1)
-        back: list[Tensor] = []
-        for i in reversed(range(len(self.inverses))):
-            part = rest[i]
-            if back:
-                part = torch.baddbmm(part, self.couplings[i].mT, back[-1], alpha=-1)
-            back.append(self.inverses[i].mT @ part)
-        return torch.stack(back[::-1], 1).squeeze(-1)
+        rest = torch.addmv(flat, self.image, inner, alpha=-1).reshape(*self.inverses.shape[:3], 1)
+        back = list((self.inverses.mT @ rest).unbind())
+        for i in reversed(range(len(self.up))):
+            back[i] = torch.baddbmm(back[i], self.up[i], back[i + 1], alpha=-1)
+        return torch.stack(back, 1).squeeze(-1)
 
     def apply(self, x: Tensor) -> Tensor:
         """H x."""
@@ -102,11 +93,8 @@ class Factor:
         out[:, :, :-1] -= right[:, :, :-1]
         return out + ((w.rows * (self.matrix @ x.flatten())) @ self.matrix).reshape(x.shape)
 
-    def solve(self, r: Tensor, tolerance: float, max_steps: int) -> Tensor:
-        """H^-1 r by preconditioned conjugate gradients from the approximate solution, to ``tolerance`` in the residual."""
-        x = self.approximate(r)
-        if max_steps == 0:
-            return x
+    def refined(self, x: Tensor, r: Tensor, tolerance: float, max_steps: int) -> Tensor:
+        """H^-1 r by preconditioned conjugate gradients from x, to ``tolerance`` in the residual."""
         residual, p, before = r - self.apply(x), torch.zeros_like(x), torch.ones_like(x[0, 0, 0])
         goal = tolerance * torch.linalg.vector_norm(r)
         for _ in range(max_steps):
@@ -133,6 +121,24 @@ def _gram(y: Tensor, block: int = 128) -> Tensor:
         out[start:, start:end] = part
         out[start:end, start:] = part.T
     return out
+
+
+def _block_cholesky(blocks: Tensor, between: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(L_ii^-1, L_i+1,i, whether it failed) of the block tridiagonal matrix, both (height, channels, width, width)."""
+    inverses: list[Tensor] = []
+    couplings: list[Tensor] = []
+    failures = []
+    eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device).expand_as(blocks[:, 0])
+    for i in range(blocks.shape[1]):
+        block = blocks[:, i]
+        if i:
+            couplings.append(between[:, i - 1] @ inverses[-1].mT)
+            block = torch.baddbmm(block, couplings[-1], couplings[-1].mT, alpha=-1)
+        root, failed = torch.linalg.cholesky_ex(block)
+        failures.append(failed)
+        inverses.append(torch.linalg.solve_triangular(root, eye, upper=False))
+    joined = torch.stack(couplings) if couplings else blocks.new_empty(0, *eye.shape)
+    return torch.stack(inverses), joined, torch.stack(failures).any()
 
 
 def _rows_of_pixels(w: Weights) -> tuple[Tensor, Tensor]:

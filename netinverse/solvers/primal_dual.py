@@ -11,7 +11,7 @@ from torch import Tensor
 from netinverse.problems import CompositeProblem
 from netinverse.prox import prox_conjugate
 from netinverse.solvers.gap import duality_gap, pull_back
-from netinverse.tensors import astype, choose, norm, per_sample
+from netinverse.tensors import choose, norm, per_sample
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class PrimalDual:
     of the user. The primal weight w (t = e/w, s = e w) balances the distances travelled since the last restart; a restart
     takes the better of the current and the average pair. Averages, restarts and weights are kept per sample.
 
-    One step is ``iterations_per_step`` iterations and one look at the duality gap (``netinverse.solvers.gap``). The iterations
-    may have another ``precision`` than the problem; the gap has not, since its parts are large beside their sum.
+    One step is ``iterations_per_step`` iterations and one look at the duality gap (``netinverse.solvers.gap``).
 
     Chambolle & Pock, J. Math. Imaging Vis. 40, 2011; over-relaxation: Condat, J. Optim. Theory Appl. 158, 2013; restarts and
     primal weight: Applegate et al., NeurIPS 2021.
@@ -63,7 +62,6 @@ class PrimalDual:
 
     iterations_per_step: int = 25
     relaxation: float = 1.8
-    precision: torch.dtype | None = None
     look_every: ClassVar[int] = 4
     """No step reads anything on the host: on an accelerator the loop may look at several of them at once."""
 
@@ -86,7 +84,7 @@ class PrimalDual:
         x = problem.feasible(x)
         if duals is None:
             duals = tuple(torch.zeros_like(term.image(x)) for term in problem.terms)
-        point = _inside(problem, Point(x, duals))  # the duals may be those of another problem
+        point = inside(problem, Point(x, duals))  # the duals may be those of another problem
         value, gap = duality_gap(problem, point.x, point.duals)
         ones = torch.ones_like(value)
         return PrimalDualState(
@@ -104,7 +102,7 @@ class PrimalDual:
         )
 
     def step(self, problem: CompositeProblem, state: PrimalDualState) -> PrimalDualState:
-        iterate, last, stretch = self._travelled(problem, state)
+        iterate, last, stretch = self._advance(problem, state.iterate, state.primal_weight)
         length = state.length + self.iterations_per_step
         mean = _blend(state.mean, stretch, self.iterations_per_step / length)
         values, gaps = duality_gap(problem, last.x, last.duals)
@@ -116,14 +114,13 @@ class PrimalDual:
         better = ~(gap >= state.optimality)
         iterations = state.iterations + self.iterations_per_step
         restart = (gap <= 0.2 * state.gap_at_restart) | (length >= 0.36 * iterations)
-        weight, moved = self._new_weight(problem, state, candidate)
-        weight = torch.where(restart, weight, state.primal_weight)
+        weight = torch.where(restart, balanced(problem, state.primal_weight, state.anchor, candidate), state.primal_weight)
         iterate = choose(restart, candidate, iterate)
         return PrimalDualState(
             best=choose(better, candidate, state.best),
             objective=torch.where(better, value, state.objective),
             optimality=torch.where(better, gap, state.optimality),
-            stalled=restart & ~moved,
+            stalled=restart & _at_rest(problem, state.anchor, candidate),
             iterate=iterate,
             mean=choose(restart, candidate, mean),
             anchor=choose(restart, candidate, state.anchor),
@@ -132,14 +129,6 @@ class PrimalDual:
             length=torch.where(restart, torch.zeros_like(length), length),
             iterations=iterations,
         )
-
-    def _travelled(self, problem: CompositeProblem, state: PrimalDualState) -> tuple[Point, Point, Point]:
-        """What ``_advance`` returns, from ``precision`` brought back to that of the problem, into the domains where it was."""
-        start, weight = state.iterate, state.primal_weight
-        if self.precision is None or self.precision == start.x.dtype:
-            return self._advance(problem, start, weight)
-        iterate, last, mean = astype(self._advance(*astype((problem, start, weight), self.precision)), start.x.dtype)
-        return iterate, _inside(problem, last), _inside(problem, mean)
 
     def _advance(self, problem: CompositeProblem, start: Point, primal_weight: Tensor) -> tuple[Point, Point, Point]:
         """``iterations_per_step`` iterations: where they lead, the last pair (x+, q+), and the mean of all these."""
@@ -167,24 +156,30 @@ class PrimalDual:
             duals = _relaxed(duals, new_duals, self.relaxation)
         return Point(x, duals), Point(new_x, new_duals), Point(mean_x, mean_duals)
 
-    def _new_weight(self, problem: CompositeProblem, state: PrimalDualState, candidate: Point) -> tuple[Tensor, Tensor]:
-        """w <- sqrt(w * dual distance / primal distance), both since the last restart, each dual in units of its norm bound; and
-        where there was a distance: a pair that does not move any more is a fixed point.
-        """
-        primal = norm(candidate.x - state.anchor.x)
-        squares = [
-            (t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, candidate.duals, state.anchor.duals, strict=True)
-        ]
-        dual = torch.stack(squares).sum(0).sqrt()
-        # Distances at the level of rounding say nothing; no length but those of the problem itself tells where that is.
-        length = torch.stack([t.norm * norm(q) for t, q in zip(problem.terms, candidate.duals, strict=True)]).amax(0)
-        usable = (primal > 1e-12 * norm(candidate.x)) & (dual > 1e-12 * length)
-        weight = torch.where(usable, (state.primal_weight * dual / primal).sqrt(), state.primal_weight)
-        rounding = 4 * torch.finfo(dual.dtype).eps
-        return weight, (primal > rounding * norm(candidate.x)) | (dual > rounding * length)
+
+def balanced(problem: CompositeProblem, weight: Tensor, before: Point, after: Point) -> Tensor:
+    """w <- sqrt(w * dual distance / primal distance) on the way between two pairs."""
+    primal, dual, size, length = _distances(problem, before, after)
+    # Distances at the level of rounding say nothing; no length but those of the problem itself tells where that is.
+    usable = (primal > 1e-12 * size) & (dual > 1e-12 * length)
+    return torch.where(usable, (weight * dual / primal).sqrt(), weight)
 
 
-def _inside(problem: CompositeProblem, point: Point) -> Point:
+def _at_rest(problem: CompositeProblem, before: Point, after: Point) -> Tensor:
+    """Where a pair did not move, up to rounding: at a fixed point."""
+    primal, dual, size, length = _distances(problem, before, after)
+    rounding = 4 * torch.finfo(dual.dtype).eps
+    return (primal <= rounding * size) & (dual <= rounding * length)
+
+
+def _distances(problem: CompositeProblem, before: Point, after: Point) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The primal and the dual distance of two pairs, each dual in units of its norm bound, and how long they are themselves."""
+    squares = [(t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, after.duals, before.duals, strict=True)]
+    length = torch.stack([t.norm * norm(q) for t, q in zip(problem.terms, after.duals, strict=True)]).amax(0)
+    return norm(after.x - before.x), torch.stack(squares).sum(0).sqrt(), norm(after.x), length
+
+
+def inside(problem: CompositeProblem, point: Point) -> Point:
     """With x and the duals in their domains: a prox of f* at a vanishing step projects, and leaves a point inside where it is."""
     duals = tuple(prox_conjugate(t.function, q, 1e-9) for t, q in zip(problem.terms, point.duals, strict=True))
     return Point(problem.feasible(point.x), duals)
