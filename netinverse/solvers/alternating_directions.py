@@ -21,6 +21,9 @@ SHIFT = 1e-3
 CONSTRAINED = 0.3
 """The square of what the norm of the identity counts as, where x is constrained."""
 
+RELAXATION = 1.5
+"""Of all variables, beyond an iteration: 1.8 takes a fifth more of them, and 1 half as many again."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -75,7 +78,7 @@ class AlternatingDirections:
 
     With M = sum_i K_i^T K_i/||K_i||^2, where C counts as a function of x, and w/||K_i||^2 for the steps of the duals this is the
     alternating direction method of multipliers: some dozens of iterations to a few per cent, each with two products with the
-    matrix, where the primal-dual method needs hundreds. The primal weight w is balanced at every look.
+    matrix, where the primal-dual method needs hundreds. It is over-relaxed; the primal weight w is balanced at every look.
     Chambolle & Pock, J. Math. Imaging Vis. 40, 2011, section 4.3.
     """
 
@@ -142,9 +145,12 @@ class AlternatingDirections:
         for _ in range(self.iterations_per_step):
             dx, dz = metric.solve((penalty.map.adjoint(q) + force) / size_p, y / size_y)
             dx, dz = size_x * dx, size_z * dz
-            x, z, ahead = x - dx, z - dz, x - 2 * dx
-            y = prox_conjugate(data.function, y + s_y * (z - dz), steps[0])
-            q = prox_conjugate(penalty.function, q + s_q * penalty.map(ahead), steps[1])
+            ahead = x - 2 * dx
+            new_y = prox_conjugate(data.function, y + s_y * (z - 2 * dz), steps[0])
+            new_q = prox_conjugate(penalty.function, q + s_q * penalty.map(ahead), steps[1])
             if constraint is not None:
-                force = prox_conjugate(constraint, force + s_force * ahead, steps[2])
+                new_force = prox_conjugate(constraint, force + s_force * ahead, steps[2])
+                force = torch.lerp(force, new_force, RELAXATION)
+            x, z = x - RELAXATION * dx, z - RELAXATION * dz
+            y, q = torch.lerp(y, new_y, RELAXATION), torch.lerp(q, new_q, RELAXATION)
         return Point(x, (y, q)), force
