@@ -138,7 +138,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         TypeError,
         r"regulariser is L1\(.*half of R\(x\) = g\(K x\).*ni.Sparsity\(",
     ),
-    "number as rule": ({"rule": 0.1}, TypeError, r"rule is 0.1, a float.*rule=ni\.Fixed\(0\.1\)"),
+    "number as rule": ({"rule": 0.1}, TypeError, r"rule is 0.1, a float.*ni\.Fixed\(0\.1\) for the weight 0\.1"),
     "text as method": ({"method": "lifted"}, TypeError, r'method is .lifted., a str.*ni\.Variational\("lifted"\)'),
     "text as fidelity": ({"fidelity": "squared"}, TypeError, r"fidelity is 'squared', a str.*ni\.SquaredFidelity\(\)"),
     "pair as constraint": ({"constraint": (0, 1)}, TypeError, r"constraint is \(0, 1\), a tuple.*ni\.Box\(0, 1\)"),

@@ -220,7 +220,7 @@ SMOOTH: dict[str, tuple[str, Any]] = {
     "max over an axis": ("max", plain(lambda x: x.max(1).values)),
     "selection by a mask": ("gt", plain(lambda x: torch.where(x > 0.3, x, 0.0 * x + 0.3 * x.flip(1)))),
     "squeeze and excitation": ("mul", plain(lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)))),
-    "attention": ("scaled_dot", plain(lambda x: functional.scaled_dot_product_attention(x, x.flip(1), x))),
+    "attention": ("matmul", plain(lambda x: functional.scaled_dot_product_attention(x, x.flip(1), x))),
     "batch second": ("mul", plain(lambda x: (x.transpose(0, 1) * x.transpose(0, 1).sum(0)).transpose(0, 1))),
 }
 

@@ -19,7 +19,7 @@ from netinverse.operators.matrix import Matrix
 from netinverse.problems import CompositeProblem, Term
 from netinverse.protocols import Potential, ProximalFunction
 from netinverse.prox import L1, Box, GroupL21, LeakyReLUPotential, LogisticEntropy, NonNegative, Scaled, TanhEntropy
-from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState, _fits_single
+from netinverse.solvers.interior_point import InteriorPoint, InteriorPointState
 from netinverse.solvers.iterate import Solution, relative_optimality, solve
 from netinverse.solvers.newton_step import Layer
 from netinverse.solvers.primal_dual import PrimalDual
@@ -238,12 +238,6 @@ def test_bounds_and_cones_are_counted_pixel_by_pixel() -> None:
         for isotropic, cones in ((True, pixels), (False, 2 * pixels)):
             layer = Layer.of(problem_of(activation, isotropic=isotropic), zeros())
             assert (layer.bend_walls, layer.cones) == (bends, cones)
-
-
-def test_single_precision_is_for_numbers_whose_squares_it_holds() -> None:
-    """The scale of W divides that of x, and either may be too large or too small."""
-    for scale, fits in ((1.0, True), (1e6, True), (1e-6, True), (1e18, False), (1e-18, False)):
-        assert _fits_single(problem_of("relu", scale=scale)) is fits
 
 
 def test_an_empty_batch_stays_empty() -> None:
