@@ -254,6 +254,13 @@ def test_a_potential_that_lacks_a_part_cannot_be_made(base: type, names: tuple[s
             type("Incomplete", (base,), {other: part for other, part in parts.items() if other != name})()
 
 
+@pytest.mark.parametrize("build", [px.SimplexEntropy, px.GroupL21, px.GroupHuber])
+def test_an_axis_counted_from_the_end_is_the_one_counted_from_the_front(build: Any) -> None:
+    x = _points(19)
+    for before, behind in ((1, -2), (2, -1)):
+        assert torch.equal(build(before).prox(x, 0.7), build(behind).prox(x, 0.7))
+
+
 @POTENTIAL
 def test_flat_ends_are_the_values_on_half_lines(f: Any) -> None:
     """An end is finite exactly where the activation stays at it from some point on; it has the dtype of the point."""
