@@ -9,7 +9,7 @@ from netinverse.solvers.cones import Element, dot
 from netinverse.solvers.newton_system import Direction, Inner, Layer, System, Target
 
 CORRECTORS = 2
-"""Directions beyond Mehrotra's: each costs a twelfth of a factorisation."""
+"""Directions beyond Mehrotra's, each a tenth of a factorisation."""
 FARTHER = 0.3
 """By how much a corrector is to lengthen the step; it is kept if it does a tenth of that."""
 SPREAD = 10.0
