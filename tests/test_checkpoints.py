@@ -40,7 +40,7 @@ def data(model: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 CASES: dict[str, tuple[bool, dict[str, Any]]] = {
-    "interior point": (False, {}),
+    "interior point": (False, {"tolerance": 1e-8}),
     "primal-dual": (False, {"regulariser": ni.Sparsity(), "rule": ni.Fixed(0.05), "tolerance": 1e-6}),
     "Gauss-Newton": (True, {"constraint": ni.Box(0.0, 1.0), "rule": ni.DiscrepancyPrinciple(max_tries=6)}),
     "lifted": (True, {"method": ni.Variational("lifted"), "rule": ni.Fixed(0.003), "tolerance": 1e-6}),

@@ -345,7 +345,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seeds": [1, 1]}, ValueError, "each only once"),
     ({"rule": []}, ValueError, "rule is empty"),
     ({"rule": [ni.Fixed(0.1), ni.Fixed(0.1)]}, ValueError, "the same rule twice"),
-    ({"rule": 0.1}, TypeError, "rule=ni.Fixed"),
+    ({"rule": 0.1}, TypeError, r"rule is 0\.1, a float.*ni\.Fixed\(0\.1\)"),
     ({"rule": ni.Fixed}, TypeError, "class Fixed"),
     ({"kind": "pink"}, ValueError, "kind is 'pink'"),
     ({"batch_size": 0}, ValueError, "batch_size is 0"),
