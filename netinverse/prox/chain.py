@@ -12,7 +12,7 @@ from netinverse.prox.total_variation import ProxResult
 from netinverse.tensors import inner, norm, per_sample
 
 
-def chain_prox(z: Tensor, step: Step = 1.0, constraint: ProximalFunction | None = None) -> ProxResult:
+def chain_prox(z: Tensor, step: Step, constraint: ProximalFunction | None = None) -> ProxResult:
     """argmin over x in C of step sum_i |x_{i+1} - x_i| + 1/2||x - z||^2, z (batch, channels, n), exact up to rounding.
 
     C is a set of bounds that are the same for all entries, or the whole space. The free minimiser u moved into C is the
