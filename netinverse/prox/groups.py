@@ -74,8 +74,7 @@ class GroupL21:
 
     def nearest_subgradient(self, x: Tensor, p: Tensor) -> Tensor:
         norms = self._norms(x)
-        direction = x * (self.weight / torch.where(norms > 0, norms, torch.ones_like(norms)))
-        return torch.where(norms > 0, direction, self.conjugate_prox(p))
+        return torch.where(norms > 0, x * (self.weight / norms), self.conjugate_prox(p))
 
     def conjugate(self, p: Tensor) -> Tensor:
         longest = self.longest(p)
