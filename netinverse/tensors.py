@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -53,11 +54,14 @@ class Derivative:
             self._cotangent = torch.zeros_like(self._value, requires_grad=True)
             # A constant function has no graph: its derivative is the zero map.
             self._constant = not self._value.requires_grad
-            if not self._constant:
-                (self._pulled,) = torch.autograd.grad(
-                    self._value, self._x, self._cotangent, create_graph=True, materialize_grads=True
-                )
         self.value = self._value.detach()
+
+    @cached_property
+    def _pulled(self) -> Tensor:
+        """F'(x)* of the cotangent, recorded; only where it is asked for, since it takes longer than F."""
+        with torch.enable_grad():
+            (pulled,) = torch.autograd.grad(self._value, self._x, self._cotangent, create_graph=True, materialize_grads=True)
+        return pulled
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._constant or not self._pulled.requires_grad:

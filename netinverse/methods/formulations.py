@@ -19,7 +19,11 @@ from netinverse.solvers.continuation import Continuation, ContinuationState
 from netinverse.solvers.convex import Convex, ConvexState, factorised
 from netinverse.solvers.denoising import Denoising, ModelledRegulariser
 from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.nonconvex import Nonconvex, NonconvexState
 from netinverse.tensors import per_sample
+
+NEAR = 2e-3
+"""A residual is at rest where a step changes it by less than this share: rules tell residuals apart by some thousandths."""
 
 
 def require_formulation(who: str, formulation: str) -> None:
@@ -61,15 +65,18 @@ def reduced(
             problem, final = dense[0], Accuracy(Convex(dense[1]), tolerance, 60)
         quick = Accuracy(final.solver, rough, 40)
     else:
-        quick = Accuracy(_searching(tolerance), rough, 15)
+        quick = Accuracy(Nonconvex(newton=_searching(tolerance), near=0.0, settled=0.03), rough, 40)
     final = final if max_steps is None else replace(final, max_steps=max_steps)
 
-    def read(state: GaussNewtonState | ConvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def read(state: GaussNewtonState | ConvexState | NonconvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
         return state.duals[1] / per_sample(alpha, state.duals[1]), duals
 
-    def certified(state: GaussNewtonState | ConvexState, alpha: Tensor) -> Certificate:
-        found, solver = certificate(problem, state.optimality), final.solver
+    def certified(state: GaussNewtonState | ConvexState | NonconvexState, alpha: Tensor) -> Certificate:
+        solver = final.solver
+        if isinstance(solver, Nonconvex) and isinstance(state, NonconvexState):
+            return certificate(problem, solver.optimality(problem.at(alpha), state))
+        found = certificate(problem, state.optimality)
         if not (isinstance(solver, Convex) and isinstance(state, ConvexState)):
             return found
         return replace(found, made_feasible=solver.made_feasible(problem.at(alpha), state))
@@ -165,10 +172,13 @@ def accurate_lifted(tolerance: float) -> Accuracy[BlockDescentState]:
 
 
 def accurate(problem: InverseProblem, tolerance: float) -> Accuracy[Any]:
-    """How to solve the reduced problem: by the primal-dual method where it is convex, elsewhere by Gauss-Newton."""
+    """How to solve the reduced problem: by the primal-dual method where it is convex, elsewhere by Nonconvex."""
     if isinstance(problem.regulariser, ModelledRegulariser):
         return Accuracy(Denoising(GaussNewton(tolerance=tolerance)), tolerance, 300)
-    return Accuracy(Convex(), tolerance, 600) if problem.affine else Accuracy(GaussNewton(tolerance=tolerance), tolerance, 30)
+    if problem.affine:
+        return Accuracy(Convex(), tolerance, 600)
+    # The residual of a rough solution need not have come to rest either.
+    return Accuracy(Nonconvex(newton=GaussNewton(tolerance=tolerance), near=max(NEAR, tolerance)), tolerance, 100)
 
 
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:

@@ -17,6 +17,9 @@ from netinverse.solvers.status import Status
 
 WHY = "It weighs the regulariser; for none at all take a very small one."
 
+LEAP = 10.0
+"""How many times lighter each weight is than the one before, on the way down from a heavy one."""
+
 
 @dataclass(frozen=True)
 class Fixed(Rule):
@@ -57,10 +60,10 @@ class Fixed(Rule):
         # The way down from a heavy weight is short and lands nearer a good minimiser than a cold start.
         path = problem.start
         everyone = torch.arange(len(alpha), device=alpha.device)
-        while not problem.convex and bool((path > 4 * alpha).any()):
-            active = (path > 4 * alpha).nonzero().flatten()
+        while not problem.convex and bool((path > LEAP * alpha).any()):
+            active = (path > LEAP * alpha).nonzero().flatten()
             solve_at(path[active], active, final=False)
-            path = torch.where(path > 4 * alpha, path / 4, path)
+            path = torch.where(path > LEAP * alpha, path / LEAP, path)
         solve_at(alpha, everyone, final=True)
         return ParameterChoice(alpha, (Status.CONVERGED,) * len(alpha))
 

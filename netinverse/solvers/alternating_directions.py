@@ -128,7 +128,7 @@ class AlternatingDirections:
             stalled=state.stalled,
             iterate=iterate,
             force=force,
-            primal_weight=balanced(problem, state.primal_weight, state.iterate, iterate),
+            primal_weight=balanced([term.norm for term in problem.terms], state.primal_weight, state.iterate, iterate),
             iterations=state.iterations + self.iterations_per_step,
         )
 

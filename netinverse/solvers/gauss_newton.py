@@ -19,7 +19,9 @@ from netinverse.tensors import per_sample
 
 @dataclass(frozen=True)
 class GaussNewtonState:
-    """``duals``: of the data term and of the regulariser, at the last linearisation; they warm-start the next one."""
+    """``duals``: of the data term and of the regulariser, at the last linearisation; they warm-start the next one. ``size``:
+    ||z'||, where it was last looked at.
+    """
 
     x: Tensor
     objective: Tensor
@@ -29,6 +31,7 @@ class GaussNewtonState:
     duals: tuple[Tensor, ...]
     primal_weight: Tensor
     scale: Tensor
+    size: Tensor
     inner_iterations: Tensor
 
 
@@ -58,33 +61,7 @@ class GaussNewton:
 
     def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
         """Start at x, or at the state ``warm`` of another alpha."""
-        x = problem.feasible(x)
-        objective = problem.objective(x)
-        if warm is not None:
-            return replace(
-                warm,
-                x=x,
-                objective=objective,
-                residual=problem.residual(x),
-                optimality=torch.full_like(objective, torch.inf),
-                stalled=torch.zeros_like(warm.stalled),
-            )
-        value, derivative = problem.variable.linearise(x)
-        scale = data_scale(problem, value, norm_bound(derivative, x), x)
-        with torch.no_grad():
-            duals = (torch.zeros_like(problem.variable(x)), torch.zeros_like(problem.penalty_term(tuple(x.shape[1:])).image(x)))
-        return GaussNewtonState(
-            x=x,
-            objective=objective,
-            residual=problem.residual(x),
-            optimality=torch.full_like(objective, torch.inf),
-            stalled=torch.zeros_like(objective, dtype=torch.bool),
-            duals=duals,
-            # The duals of R are about alpha long: their ratio to x in the units of the primal-dual method.
-            primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])) / scale,
-            scale=scale,
-            inner_iterations=torch.zeros_like(objective),
-        )
+        return begun(problem, x, warm)
 
     def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
         value, derivative = problem.variable.linearise(state.x)
@@ -105,6 +82,7 @@ class GaussNewton:
             duals=found.best.duals,
             primal_weight=found.primal_weight,
             scale=state.scale,
+            size=size,
             inner_iterations=state.inner_iterations + found.iterations,
         )
 
@@ -138,3 +116,36 @@ class GaussNewton:
                 break
             share = torch.where(taken, share, share / 2)
         return x, objective, taken
+
+
+def begun(problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
+    """At x, with nothing known, or with the duals of the state ``warm`` of another alpha."""
+    x = problem.feasible(x)
+    objective = problem.objective(x)
+    if warm is not None:
+        return replace(
+            warm,
+            x=x,
+            objective=objective,
+            residual=problem.residual(x),
+            optimality=torch.full_like(objective, torch.inf),
+            stalled=torch.zeros_like(warm.stalled),
+        )
+    value, derivative = problem.variable.linearise(x)
+    size = norm_bound(derivative, x)
+    scale = data_scale(problem, value, size, x)
+    with torch.no_grad():
+        duals = (torch.zeros_like(problem.variable(x)), torch.zeros_like(problem.penalty_term(tuple(x.shape[1:])).image(x)))
+    return GaussNewtonState(
+        x=x,
+        objective=objective,
+        residual=problem.residual(x),
+        optimality=torch.full_like(objective, torch.inf),
+        stalled=torch.zeros_like(objective, dtype=torch.bool),
+        duals=duals,
+        # The duals of R are about alpha long: their ratio to x in the units of the primal-dual method.
+        primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])) / scale,
+        scale=scale,
+        size=size,
+        inner_iterations=torch.zeros_like(objective),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -102,6 +103,7 @@ class PrimalDual:
         )
 
     def step(self, problem: CompositeProblem, state: PrimalDualState) -> PrimalDualState:
+        norms = tuple(term.norm for term in problem.terms)
         iterate, last, stretch = self._advance(problem, state.iterate, state.primal_weight)
         length = state.length + self.iterations_per_step
         mean = _blend(state.mean, stretch, self.iterations_per_step / length)
@@ -114,13 +116,13 @@ class PrimalDual:
         better = ~(gap >= state.optimality)
         iterations = state.iterations + self.iterations_per_step
         restart = (gap <= 0.2 * state.gap_at_restart) | (length >= 0.36 * iterations)
-        weight = torch.where(restart, balanced(problem, state.primal_weight, state.anchor, candidate), state.primal_weight)
+        weight = torch.where(restart, balanced(norms, state.primal_weight, state.anchor, candidate), state.primal_weight)
         iterate = choose(restart, candidate, iterate)
         return PrimalDualState(
             best=choose(better, candidate, state.best),
             objective=torch.where(better, value, state.objective),
             optimality=torch.where(better, gap, state.optimality),
-            stalled=restart & _at_rest(problem, state.anchor, candidate),
+            stalled=restart & _at_rest(norms, state.anchor, candidate),
             iterate=iterate,
             mean=choose(restart, candidate, mean),
             anchor=choose(restart, candidate, state.anchor),
@@ -157,25 +159,25 @@ class PrimalDual:
         return Point(x, duals), Point(new_x, new_duals), Point(mean_x, mean_duals)
 
 
-def balanced(problem: CompositeProblem, weight: Tensor, before: Point, after: Point) -> Tensor:
-    """w <- sqrt(w * dual distance / primal distance) on the way between two pairs."""
-    primal, dual, size, length = _distances(problem, before, after)
+def balanced(norms: Sequence[Tensor], weight: Tensor, before: Point, after: Point) -> Tensor:
+    """w <- sqrt(w * dual distance / primal distance) on the way between two pairs; ``norms``: ||K_i||, one for each dual."""
+    primal, dual, size, length = _distances(norms, before, after)
     # Distances at the level of rounding say nothing; no length but those of the problem itself tells where that is.
     usable = (primal > 1e-12 * size) & (dual > 1e-12 * length)
     return torch.where(usable, (weight * dual / primal).sqrt(), weight)
 
 
-def _at_rest(problem: CompositeProblem, before: Point, after: Point) -> Tensor:
+def _at_rest(norms: Sequence[Tensor], before: Point, after: Point) -> Tensor:
     """Where a pair did not move, up to rounding: at a fixed point."""
-    primal, dual, size, length = _distances(problem, before, after)
+    primal, dual, size, length = _distances(norms, before, after)
     rounding = 4 * torch.finfo(dual.dtype).eps
     return (primal <= rounding * size) & (dual <= rounding * length)
 
 
-def _distances(problem: CompositeProblem, before: Point, after: Point) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _distances(norms: Sequence[Tensor], before: Point, after: Point) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The primal and the dual distance of two pairs, each dual in units of its norm bound, and how long they are themselves."""
-    squares = [(t.norm * norm(q - a)).square() for t, q, a in zip(problem.terms, after.duals, before.duals, strict=True)]
-    length = torch.stack([t.norm * norm(q) for t, q in zip(problem.terms, after.duals, strict=True)]).amax(0)
+    squares = [(bound * norm(q - a)).square() for bound, q, a in zip(norms, after.duals, before.duals, strict=True)]
+    length = torch.stack([bound * norm(q) for bound, q in zip(norms, after.duals, strict=True)]).amax(0)
     return norm(after.x - before.x), torch.stack(squares).sum(0).sqrt(), norm(after.x), length
 
 

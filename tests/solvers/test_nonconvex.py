@@ -1,0 +1,162 @@
+"""Iterations that relinearise, then Gauss-Newton: who has which sample, what is measured when, and where it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netinverse as ni
+from netinverse.operators.linear import norm_bound
+from netinverse.problems import InverseProblem
+from netinverse.prox import Box
+from netinverse.regularisers import Tikhonov, TotalVariation
+from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.iterate import iterates, relative_optimality, solve
+from netinverse.solvers.nonconvex import Nonconvex
+from netinverse.solvers.nonlinear_primal_dual import NonlinearPrimalDual
+from netinverse.solvers.stationarity import fidelity_gradient, proximal_gradient_step
+from netinverse.solvers.status import Status
+from tests.solvers.layered import BATCH, F64, layered, problem_of, zeros
+
+BOX = Box(0.0, 1.0)
+NEVER = NonlinearPrimalDual(growth=0.0)
+"""Takes no step at all: Gauss-Newton gets every sample at once."""
+
+
+def deep(activation: type[nn.Module] = nn.ReLU) -> InverseProblem:
+    return problem_of(layered(30, 28, activation=activation), TotalVariation(), BOX)
+
+
+@pytest.mark.parametrize(
+    ("activation", "tolerance", "agreement"), [(nn.Tanh, 1e-6, 1e-5), (nn.ReLU, 1e-5, 1e-2)], ids=["smooth", "kinks"]
+)
+def test_it_ends_where_gauss_newton_alone_ends(activation: type[nn.Module], tolerance: float, agreement: float) -> None:
+    problem, start, stop = deep(activation), zeros() + 0.3, relative_optimality(tolerance)
+    solver, newton = Nonconvex(newton=GaussNewton(tolerance=tolerance)), GaussNewton(tolerance=tolerance / 2)
+    found = solve(solver, problem, solver.init(problem, start), stop=stop, max_steps=100)
+    alone = solve(newton, problem, newton.init(problem, start), stop=stop, max_steps=40)
+    assert found.status == alone.status == (Status.CONVERGED,) * BATCH
+    torch.testing.assert_close(found.state.objective, alone.state.objective, rtol=agreement, atol=0)
+
+
+def test_the_objective_never_rises_once_gauss_newton_has_a_sample() -> None:
+    problem, solver = deep(), Nonconvex(first=NEVER)
+    states = list(islice(iterates(solver, problem, zeros() + 0.3), 5))
+    assert not states[0].by_newton.any() and all(state.by_newton.all() for state in states[1:])
+    assert torch.equal(states[1].x, states[0].x)
+    for before, after in pairwise(states):
+        assert (after.objective <= before.objective).all()
+    assert (states[2].objective < states[1].objective).all()
+
+
+@dataclass(frozen=True)
+class Rising(NonlinearPrimalDual):
+    """Iterations that lead sample 1 away from where it was, uphill."""
+
+    def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
+        after = super().step(problem, state)
+        x = torch.where((torch.arange(BATCH) == 1).reshape(-1, 1, 1, 1), state.x + 0.01, after.x)
+        objective = torch.where(torch.arange(BATCH) == 1, 1.01 * state.objective, after.objective)
+        return replace(after, x=x, objective=objective)
+
+
+def test_a_sample_that_finds_nothing_lower_goes_over_with_its_best_point() -> None:
+    problem, start = deep(), zeros() + 0.3
+    states = list(islice(iterates(Nonconvex(first=Rising(), patience=3, near=0.0), problem, start), 4))
+    undisturbed = list(islice(iterates(Nonconvex(patience=3, near=0.0), problem, start), 4))
+    assert [state.by_newton[1].item() for state in states] == [False, False, False, True]
+    assert [state.waited[1].item() for state in states] == [0, 1, 2, 3]
+    assert torch.equal(states[2].x[1], start[1] + 0.02) and torch.equal(states[3].x[1], start[1])
+    assert states[3].objective[1] == states[0].objective[1]
+    for ours, alone in zip(states, undisturbed, strict=True):
+        assert torch.equal(ours.x[0], alone.x[0]) and torch.equal(ours.x[2], alone.x[2])
+
+
+def test_what_has_ended_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that wait in the batch for others are passed to neither solver, and stay as they are."""
+    problem, solver = deep(), Nonconvex()
+    state = solve(solver, problem, solver.init(problem, zeros()), stop=relative_optimality(1e-6), max_steps=100).state
+    assert (state.optimality <= 1e-6 * state.objective).all()
+    one_open = replace(
+        state, current=replace(state.current, optimality=state.optimality.clone().index_fill_(0, torch.tensor(2), 1))
+    )
+    seen: list[int] = []
+    for kind in (NonlinearPrimalDual, GaussNewton):
+        step = kind.step
+
+        def counted(
+            self: NonlinearPrimalDual | GaussNewton, problem: InverseProblem, state: GaussNewtonState, step: object = step
+        ) -> GaussNewtonState:
+            seen.append(len(state.x))
+            return step(self, problem, state)  # type: ignore[operator]
+
+        monkeypatch.setattr(kind, "step", counted)
+    after = solver.step(problem, one_open)
+    assert seen == [1]
+    assert torch.equal(after.x[:2], state.x[:2]) and torch.equal(after.optimality[:2], state.optimality[:2])
+
+
+def test_stationarity_is_measured_where_the_residual_has_come_to_rest() -> None:
+    problem, solver = deep(), Nonconvex(near=1e-2)
+    states = list(islice(iterates(solver, problem, zeros() + 0.3), 12))
+    measured = 0
+    for before, after in pairwise(states):
+        known = torch.isfinite(after.optimality) & ~before.by_newton & ~torch.isfinite(before.optimality)
+        measured += int(known.sum())
+    assert torch.isinf(states[1].optimality).all() and measured >= BATCH
+
+
+def test_the_optimality_of_what_was_not_measured_is_the_residual_there() -> None:
+    problem, solver = deep(), Nonconvex(near=0.0)
+    state = solver.step(problem, solver.init(problem, zeros() + 0.3))
+    assert torch.isinf(state.optimality).all()
+    found = solver.optimality(problem, state)
+    size = norm_bound(problem.variable.linearise(state.x)[1], state.x)
+    gradient = fidelity_gradient(problem, state.x)
+    slope = state.duals[1] / problem.alpha.reshape(-1, 1, 1, 1, 1)
+    expected = proximal_gradient_step(problem, state.x, gradient, size, slope, solver.newton.tolerance).residual
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    known = replace(state, current=replace(state.current, optimality=torch.ones(BATCH, dtype=F64)))
+    assert torch.equal(solver.optimality(problem, known), torch.ones(BATCH, dtype=F64))
+
+
+def test_a_residual_that_is_settled_is_enough_where_that_is_asked() -> None:
+    problem, solver = deep(), Nonconvex(settled=0.1, near=0.0)
+    found = solve(solver, problem, solver.init(problem, zeros() + 0.5), stop=relative_optimality(1e-12), max_steps=50)
+    assert found.status == (Status.STALLED,) * BATCH
+    for i, steps in enumerate(found.steps.tolist()):
+        residuals = [state.residual[i].item() for state in islice(iterates(solver, problem, zeros() + 0.5), steps + 1)]
+        changes = [abs(b - a) / a for a, b in pairwise(residuals)]
+        assert changes[-1] < 0.1 and all(change >= 0.1 for change in changes[:-1])
+
+
+def test_a_step_limit_leaves_a_certificate_all_the_same() -> None:
+    """One step of iterations measures nothing; the result does."""
+    model = layered(30, 28)
+    result = ni.invert(model, deep().data, input_shape=(1, 5, 5), rule=ni.Fixed(0.05), tolerance=1e-12, max_steps=1)
+    assert result.status == (Status.STEP_LIMIT,) * BATCH
+    assert torch.isfinite(result.certificate.value).all() and (result.certificate.value > 0).all()
+
+
+def test_at_another_weight_the_iterations_begin_again() -> None:
+    problem, solver = problem_of(layered(30, 28), Tikhonov(), BOX), Nonconvex(first=NEVER)
+    state = solver.step(problem, solver.init(problem, zeros() + 0.3))
+    assert state.by_newton.all()
+    lighter = problem.at(problem.alpha / 4)
+    warm = solver.init(lighter, state.x, state)
+    assert not warm.by_newton.any() and not warm.stalled.any() and (warm.waited == 0).all()
+    assert torch.equal(warm.x, state.x) and torch.equal(warm.objective, lighter.objective(state.x))
+    assert torch.equal(warm.best.objective, warm.objective) and torch.isinf(warm.optimality).all()
+
+
+def test_the_input_stays_and_the_bits_repeat() -> None:
+    problem, x, solver = deep(), zeros() + 0.2, Nonconvex()
+
+    def run() -> Tensor:
+        return solve(solver, problem, solver.init(problem, x), stop=relative_optimality(1e-4), max_steps=30).state.x
+
+    assert torch.equal(run(), run()) and torch.equal(x, zeros() + 0.2)
