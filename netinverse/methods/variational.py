@@ -31,12 +31,12 @@ class Variational:
     """x_alpha in argmin over C of fidelity(x) + alpha R(x).
 
     formulation: "reduced" minimises over the input. Where everything before the last activation is affine the problem is convex,
-    the solver is primal-dual and the certificate a duality gap (global); otherwise the solver is Gauss-Newton and the certificate
-    a stationarity residual (local). "lifted" minimises the lifted energy over the input and the activations by block descent,
-    which never differentiates an activation. Where that energy is jointly convex, which is so for chains of plus layers
-    u + W^T sigma(W u + b) with the squared fidelity and layer weights below (L + 1)/L, its certificate is a convex gap (global);
-    otherwise a stationarity residual of the energy. "auto" is lifted where that is convex and reduced elsewhere; the message of
-    the result says which.
+    the solver is primal-dual and the certificate a duality gap (global); otherwise its iterations relinearise the network, end in
+    Gauss-Newton where they circle, and the certificate is a stationarity residual (local). "lifted" minimises the lifted energy
+    over the input and the activations by block descent, which never differentiates an activation. Where that energy is jointly
+    convex, which is so for chains of plus layers u + W^T sigma(W u + b) with the squared fidelity and layer weights below
+    (L + 1)/L, its certificate is a convex gap (global); otherwise a stationarity residual of the energy. "auto" is lifted where
+    that is convex and reduced elsewhere; the message of the result says which.
 
     layer_weights: lambda of the lifted energy, one number or one for each activation but the last. By default 1 where that is
     convex, and elsewhere three times the mean curvature of what follows the layer.
