@@ -43,7 +43,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size(50, Settings(), (1e-1, 1e-2, 1e-3), ALPHAS, (0.03, 0.1, 0.3), 2000, 3, "out/benchmarks"),
+    "full": Size(50, Settings(), (1e-1, 3e-2, 1e-2), ALPHAS, (0.03, 0.1, 0.3), 2000, 3, "out/benchmarks"),
     "smoke": Size(2, SMOKE, (1e-2,), (0.03,), (0.1,), 20, 1, "out/benchmarks-smoke"),
 }
 

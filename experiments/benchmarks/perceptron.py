@@ -130,12 +130,13 @@ def peers(problem: Reference) -> dict[str, Curve]:
 
 
 def sweep(size: Size) -> Iterator[tuple[str, Case]]:
-    yield from ((f"alpha {alpha:g}", Case(size.side, alpha=alpha)) for alpha in size.alphas)
-    yield from ((f"weights times {scale:g}", Case(size.side, scale=scale)) for scale in size.scales)
-    yield from ((name, Case(size.side, activation=name)) for name in ("tanh", "soft-threshold"))
-    yield from ((f"draw {seed}", Case(size.side, seed=seed)) for seed in range(size.draws))
-    for side in size.other_sides:
-        yield from ((f"{side}x{side}, draw {seed}", Case(side, seed=seed)) for seed in range(3))
+    """Every weight, scale and activation at every size, and draws: all of them at the main size, three at the others."""
+    for side in (size.side, *size.other_sides):
+        plain, at = Case(side), f"{side}x{side}"
+        yield from ((f"{at}, alpha {alpha:g}", replace(plain, alpha=alpha)) for alpha in size.alphas)
+        yield from ((f"{at}, weights times {scale:g}", replace(plain, scale=scale)) for scale in size.scales)
+        yield from ((f"{at}, {name}", replace(plain, activation=name)) for name in ("tanh", "soft-threshold"))
+        yield from ((f"{at}, draw {seed}", replace(plain, seed=seed)) for seed in range(size.draws if side == size.side else 3))
 
 
 def main(size: str = "full", out: str | Path | None = None) -> dict[str, Any]:
