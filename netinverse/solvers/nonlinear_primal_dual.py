@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from netinverse.problems import InverseProblem
 from netinverse.prox import prox_conjugate
@@ -58,9 +59,15 @@ class NonlinearPrimalDual:
             optimality=torch.full_like(state.optimality, torch.inf),
             stalled=torch.zeros_like(state.stalled),
             duals=(new_q, new_p),
-            size=torch.maximum(state.size, norm(new_value - first) / norm(new - state.x).clamp(min=torch.finfo(x.dtype).tiny)),
+            size=torch.maximum(state.size, _stretch(new - state.x, new_value - first, new)),
             primal_weight=balanced((state.size, penalty.norm), state.primal_weight, start, Point(new, (new_q, new_p))),
             inner_iterations=state.inner_iterations + self.iterations_per_step,
         )
         taken = moved.objective <= self.growth * state.objective
         return choose(taken, moved, replace(state, stalled=torch.ones_like(taken)))
+
+
+def _stretch(dx: Tensor, dz: Tensor, x: Tensor) -> Tensor:
+    """|dz|/|dx|, per sample; 0 where x has moved so little that rounding may be most of it."""
+    moved, floor = norm(dx), torch.finfo(x.dtype).eps ** 0.5 * norm(x)
+    return torch.where(moved > floor, norm(dz) / moved, 0.0)
