@@ -130,6 +130,7 @@ def begun(problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = No
             residual=problem.residual(x),
             optimality=torch.full_like(objective, torch.inf),
             stalled=torch.zeros_like(warm.stalled),
+            primal_weight=_at_most(warm.primal_weight, warm.size),
         )
     value, derivative = problem.variable.linearise(x)
     size = norm_bound(derivative, x)
@@ -144,8 +145,15 @@ def begun(problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = No
         stalled=torch.zeros_like(objective, dtype=torch.bool),
         duals=duals,
         # The duals of R are about alpha long: their ratio to x in the units of the primal-dual method.
-        primal_weight=problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])) / scale,
+        primal_weight=_at_most(problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])) / scale, size),
         scale=scale,
         size=size,
         inner_iterations=torch.zeros_like(objective),
     )
+
+
+def _at_most(weight: Tensor, size: Tensor) -> Tensor:
+    """A primal weight of at most ||z'||^2, that of duals that fit data as large as what x makes: however large alpha is, they
+    grow no further, and a weight that follows alpha there leaves x where it is, at the next alpha too.
+    """
+    return torch.where(size > 0, torch.minimum(weight, size.square()), weight)

@@ -160,3 +160,18 @@ def test_the_input_stays_and_the_bits_repeat() -> None:
         return solve(solver, problem, solver.init(problem, x), stop=relative_optimality(1e-4), max_steps=30).state.x
 
     assert torch.equal(run(), run()) and torch.equal(x, zeros() + 0.2)
+
+
+def test_the_way_down_from_a_weight_beyond_all_bounds_is_not_lost() -> None:
+    """At alpha = 1e12 nothing moves; at the next one the input does, at once, and ends where a cold start does."""
+    problem, solver, stop = deep(nn.Tanh), Nonconvex(), relative_optimality(1e-6)
+    heavy = problem.at(torch.full_like(problem.alpha, 1e12))
+    state = solve(solver, heavy, solver.init(heavy, zeros() + 0.3), stop=stop, max_steps=5).state
+    warm = solve(solver, problem, solver.init(problem, state.x, state), stop=stop, max_steps=100)
+    cold = solve(solver, problem, solver.init(problem, zeros() + 0.3), stop=stop, max_steps=100)
+    assert warm.status == (Status.CONVERGED,) * BATCH
+    torch.testing.assert_close(warm.state.objective, cold.state.objective, rtol=1e-5, atol=0)
+    assert (state.primal_weight <= state.current.size.square()).all()
+    quick = Nonconvex(near=0.0, settled=0.03)
+    left = solve(quick, problem, quick.init(problem, state.x, state), stop=stop, max_steps=40).state
+    torch.testing.assert_close(left.residual, cold.state.residual, rtol=0.1, atol=0)
