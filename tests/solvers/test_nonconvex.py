@@ -171,7 +171,8 @@ def test_the_way_down_from_a_weight_beyond_all_bounds_is_not_lost() -> None:
     cold = solve(solver, problem, solver.init(problem, zeros() + 0.3), stop=stop, max_steps=100)
     assert warm.status == (Status.CONVERGED,) * BATCH
     torch.testing.assert_close(warm.state.objective, cold.state.objective, rtol=1e-5, atol=0)
-    assert (state.primal_weight <= state.current.size.square()).all()
+    for begun in (solver.init(heavy, zeros() + 0.3), solver.init(problem, state.x, state)):
+        assert (begun.primal_weight <= begun.current.size.square()).all()
     quick = Nonconvex(near=0.0, settled=0.03)
     left = solve(quick, problem, quick.init(problem, state.x, state), stop=stop, max_steps=40).state
     torch.testing.assert_close(left.residual, cold.state.residual, rtol=0.1, atol=0)
