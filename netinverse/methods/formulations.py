@@ -178,7 +178,7 @@ def accurate(problem: InverseProblem, tolerance: float) -> Accuracy[Any]:
     if problem.affine:
         return Accuracy(Convex(), tolerance, 600)
     # The residual of a rough solution need not have come to rest either.
-    return Accuracy(Nonconvex(newton=GaussNewton(tolerance=tolerance), near=max(NEAR, tolerance)), tolerance, 100)
+    return Accuracy(Nonconvex(newton=GaussNewton(tolerance=tolerance), near=max(NEAR, tolerance)), tolerance, 60)
 
 
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
