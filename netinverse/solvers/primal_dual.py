@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -107,6 +107,7 @@ class PrimalDual:
         iterate, last, stretch = self._advance(problem, state.iterate, state.primal_weight)
         length = state.length + self.iterations_per_step
         mean = _blend(state.mean, stretch, self.iterations_per_step / length)
+        mean = replace(mean, x=problem.feasible(mean.x))  # rounding leaves the set
         values, gaps = duality_gap(problem, last.x, last.duals)
         mean_values, mean_gaps = duality_gap(problem, mean.x, mean.duals)
         take_mean = mean_gaps < gaps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice, pairwise
 
@@ -197,6 +197,15 @@ def test_the_gap_bounds_the_excess_at_every_step(case: tuple[str, str, str]) -> 
         torch.testing.assert_close(state.objective, objective, rtol=1e-12, atol=1e-12)
         excess = state.objective.numpy() - minimum
         assert (excess <= state.optimality.numpy() * reach(state.x, minimiser) + ORACLE).all()
+
+
+@pytest.mark.parametrize("upper", [0.3, 0.7, 0.8])
+def test_no_rounding_of_a_mean_leaves_the_constraint_set(upper: float) -> None:
+    """Not even by one unit in the last place: the mean of 25 numbers 0.8 is 0.8000000000000004."""
+    box = Box(0.1, upper)
+    problem = replace(problem_of("relu", "tv", "box"), constraint=box)
+    for state in islice(iterates(PrimalDual(), problem, zeros()), 40):
+        assert (box(state.x) == 0).all() and (box(state.mean.x) == 0).all()
 
 
 def test_the_gap_bounds_the_excess_at_any_pair() -> None:
