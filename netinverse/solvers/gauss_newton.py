@@ -106,7 +106,7 @@ class GaussNewton:
         taken = torch.zeros_like(promised, dtype=torch.bool)
         x, objective = state.x, state.objective
         for _ in range(self.max_halvings):
-            trial = state.x + per_sample(share, direction) * direction
+            trial = problem.feasible(state.x + per_sample(share, direction) * direction)  # rounding leaves the set
             value = problem.objective(trial)
             enough = ~taken & (promised > 0) & (value <= state.objective - 0.01 * share * promised)
             x = torch.where(per_sample(enough, x).bool(), trial, x)

@@ -75,6 +75,15 @@ def test_the_objective_never_rises(regulariser: Regulariser, constraint: Proxima
     assert (states[-1].objective < states[0].objective).all()
 
 
+def test_no_rounding_of_a_step_leaves_the_constraint_set() -> None:
+    """Not even by one unit in the last place: 0.7 + (0.1 - 0.7) is 0.09999999999999998."""
+    box = Box(0.1, 0.8)
+    problem = problem_of(layered(30, 28), TotalVariation(), box)
+    start = 0.1 + 0.7 * torch.rand(zeros().shape, generator=torch.Generator().manual_seed(1), dtype=F64)
+    for state in islice(iterates(GaussNewton(polishing_steps=0), problem, start), 4):
+        assert (box(state.x) == 0).all()
+
+
 def test_a_single_layer_is_solved_to_the_convex_optimum() -> None:
     """ReLU layer, total variation, box: Clarabel's minimum, and a duality gap that bounds what is left."""
     model = layered(30)
