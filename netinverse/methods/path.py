@@ -17,7 +17,7 @@ from netinverse.parameter_choice.rule import Solved
 from netinverse.protocols import SolverState
 from netinverse.prox.scalar import rounding_tolerance
 from netinverse.solvers.iterate import CONVERGED, RUNNING, STALLED, Loop, Solution, relative_optimality, solve
-from netinverse.tensors import astype, scatter, select
+from netinverse.tensors import astype, choose, scatter, select
 
 
 class WeightedProblem(Protocol):
@@ -156,7 +156,13 @@ class Path(Generic[S]):
         before = select(self.state, samples)  # begun at these very weights, if they are the first
         if start is not None:
             return how.solver.init(problem, start)
-        return before if first else how.solver.init(problem, before.x, before)
+        if first:
+            return before
+        warm, cold = how.solver.init(problem, before.x, before), self.codes[samples] < 0
+        if not bool(cold.any()):
+            return warm
+        # What others made of the weights before is nothing to a sample that joins them.
+        return choose(cold, how.solver.init(problem, self.start[samples].to(alpha.dtype)), warm)
 
     def _packed(self) -> dict[str, Tensor]:
         own = {"alpha": self.alpha, "codes": self.codes, "steps": self.steps}

@@ -27,7 +27,8 @@ class NonlinearPrimalDual:
     On its way the objective may rise and fall. A step that multiplies it by more than ``growth``, or loses it, is not taken, and
     the sample has stalled.
 
-    Valkonen, Inverse Problems 30, 2014, who proves local convergence without relaxation.
+    After Valkonen, Inverse Problems 30, 2014, who linearises or evaluates z at the extrapolated point, without relaxation, and
+    proves local convergence; here nothing is proved.
     """
 
     iterations_per_step: int = 40

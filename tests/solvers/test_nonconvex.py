@@ -176,3 +176,20 @@ def test_the_way_down_from_a_weight_beyond_all_bounds_is_not_lost() -> None:
     quick = Nonconvex(near=0.0, settled=0.03)
     left = solve(quick, problem, quick.init(problem, state.x, state), stop=stop, max_steps=40).state
     torch.testing.assert_close(left.residual, cold.state.residual, rtol=0.1, atol=0)
+
+
+def test_a_sample_that_joins_others_on_their_way_to_a_fixed_weight_is_begun_as_alone() -> None:
+    """The louder sample begins its way at a heavier weight; the other one has nothing to do with that."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 8)).double().eval().requires_grad_(False)
+        torch.manual_seed(3)
+        x = torch.randn(2, 6).double() * torch.tensor([[0.1], [3.0]], dtype=F64)
+        for layer in (model[0], model[2]):
+            layer.weight *= 2
+        data = model(x) + 0.05 * torch.randn(2, 8).double()
+    together, alone = (
+        ni.invert(model, y, input_shape=6, regulariser=Tikhonov(), rule=ni.Fixed(0.05), progress=False) for y in (data, data[:1])
+    )
+    torch.testing.assert_close(together.x[:1], alone.x, rtol=1e-9, atol=1e-9)
+    assert int(together.steps[0]) == int(alone.steps[0])
