@@ -19,6 +19,9 @@ from netinverse.prox.scalar import rounding_tolerance
 from netinverse.solvers.iterate import CONVERGED, RUNNING, STALLED, Loop, Solution, relative_optimality, solve
 from netinverse.tensors import astype, choose, scatter, select
 
+UNSOLVED = -2
+"""The code of a sample that has not been solved at any weight yet; those that have end with one of ``solve``."""
+
 
 class WeightedProblem(Protocol):
     """A problem for each sample at its own weight."""
@@ -79,7 +82,7 @@ class Path(Generic[S]):
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.codes = torch.full_like(self.alpha, -1, dtype=torch.long)
+        self.codes = torch.full_like(self.alpha, UNSOLVED, dtype=torch.long)
         self.steps = torch.zeros_like(self.codes)
         self._state: S | None = None
         self._interrupted: Loop[S] | None = None
@@ -158,7 +161,7 @@ class Path(Generic[S]):
             return how.solver.init(problem, start)
         if first:
             return before
-        warm, cold = how.solver.init(problem, before.x, before), self.codes[samples] < 0
+        warm, cold = how.solver.init(problem, before.x, before), self.codes[samples] == UNSOLVED
         if not bool(cold.any()):
             return warm
         # What others made of the weights before is nothing to a sample that joins them.
