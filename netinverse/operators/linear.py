@@ -112,16 +112,16 @@ def _lanczos(linear_map: LinearMap, x_like: Tensor, seed: int, steps: int) -> tu
     eps = torch.finfo(x_like.dtype).eps
     valid = torch.ones(x_like.shape[0], dtype=torch.bool, device=x_like.device)
     scale = x_like.new_zeros(x_like.shape[0])
-    basis = x_like.new_empty((x_like.shape[0], steps, start.numel()))
+    basis: list[Tensor] = []
     alphas, betas, valids = [], [], []
-    for step in range(steps):
-        basis[:, step] = v.flatten(1)
+    for _ in range(steps):
+        basis.append(v.flatten(1))
         w = linear_map.adjoint(linear_map(v.clone())).detach()
         scale = torch.maximum(scale, norm(w))
         alphas.append(inner(v, w).double())
-        flat = w.flatten(1)
-        for frame in (basis[:, max(step - 1, 0) : step + 1], basis[:, : step + 1]):  # the recurrence; then what rounding left
-            flat = flat - ((frame @ flat[:, :, None]).mT @ frame)[:, 0]
+        frame, flat = torch.stack(basis, 1), w.flatten(1)
+        for _ in range(2):  # twice is enough
+            flat = flat - torch.einsum("bkn,bk->bn", frame, torch.einsum("bkn,bn->bk", frame, flat))
         beta, floor = norm(flat), 10.0 * eps * scale
         valids.append(valid)
         betas.append(torch.where(valid, torch.maximum(beta, floor), 0.0).double())
