@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from netinverse.checkpoints import Checkpoint
+from netinverse.checks import first_samples
 from netinverse.methods.memory import Memory, packed, packed_loop, packed_steps, unpacked, unpacked_loop, unpacked_steps
 from netinverse.methods.method import Step, Try
 from netinverse.parameter_choice.rule import Solved
 from netinverse.protocols import SolverState
 from netinverse.prox.scalar import rounding_tolerance
 from netinverse.solvers.iterate import CONVERGED, RUNNING, STALLED, Loop, Solution, relative_optimality, solve
-from netinverse.tensors import astype, choose, scatter, select
+from netinverse.tensors import astype, scatter, select
 
 UNSOLVED = -2
 """The code of a sample that has not been solved at any weight yet; those that have end with one of ``solve``."""
@@ -127,6 +128,15 @@ class Path(Generic[S]):
         self._state, self.alpha = astype(self.state, alpha.dtype), self.alpha.to(alpha.dtype)
         self(alpha, torch.arange(len(alpha), device=alpha.device), final=True)
 
+    def require_solved(self, rule: object, numbers: Tensor | None) -> None:
+        """Raise a ValueError where a rule has left samples, called by their ``numbers``, without any solution."""
+        left = self.codes == UNSOLVED
+        if bool(left.any()):
+            raise ValueError(
+                f"{type(rule).__name__}: choose() has solved nothing for {first_samples(left, numbers=numbers)}, so there is no "
+                f"reconstruction to return. Call solve_at(alpha, samples, final=True) for every sample before it returns."
+            )
+
     def _solve(self, alpha: Tensor, samples: Tensor, how: Accuracy[S], start: Tensor | None) -> tuple[Tensor, Tensor]:
         problem = self.problem.select(samples).at(alpha)
 
@@ -161,11 +171,13 @@ class Path(Generic[S]):
             return how.solver.init(problem, start)
         if first:
             return before
-        warm, cold = how.solver.init(problem, before.x, before), self.codes[samples] == UNSOLVED
-        if not bool(cold.any()):
-            return warm
+        warm = how.solver.init(problem, before.x, before)
         # What others made of the weights before is nothing to a sample that joins them.
-        return choose(cold, how.solver.init(problem, self.start[samples].to(alpha.dtype)), warm)
+        joining = (self.codes[samples] == UNSOLVED).nonzero().flatten()
+        if not len(joining):
+            return warm
+        cold = self.start[samples[joining]].to(alpha.dtype)
+        return scatter(warm, joining, how.solver.init(problem.select(joining), cold))
 
     def _packed(self) -> dict[str, Tensor]:
         own = {"alpha": self.alpha, "codes": self.codes, "steps": self.steps}

@@ -103,6 +103,7 @@ class Variational:
         alpha = problem.alpha.to(start.dtype)
         path = Path(searched.problem, searched.quick, searched.final, start, alpha, solved, on_try, checkpoint)
         choice = rule.choose(rule_problem, path)
+        path.require_solved(rule, rule_problem.numbers)
         if searched is not form:
             path.go_on(form.problem, form.final, choice.alpha)
         state = path.state

@@ -16,8 +16,9 @@ from netinverse.tensors import choose, norm, per_sample
 
 @dataclass(frozen=True)
 class NonlinearPrimalDual:
-    """x+ = P_C(x - t (z'(x)* q + K* p)), q+ = prox_{s G*}(q + s (2 z(x+) - z(x))), p+ = prox_{r (alpha g)*}(p + r K (2x+ - x)),
-    R = g(K .), and the next iteration begins at (x, q, p) + ``relaxation`` ((x+, q+, p+) - (x, q, p)).
+    """x+ = P_C(x - t (z'(x_)* q + K* p)), q+ = prox_{s G*}(q + s (2 z(x+) - w)), p+ = prox_{r (alpha g)*}(p + r K (2x+ - x)),
+    R = g(K .), x_ the last x+; the next iteration begins at (x, q, p, w) + ``relaxation`` ((x+, q+, p+, z(x+)) - (x, q, p, w)).
+    A step begins with x_ = x and w = z(x).
 
     An iteration costs as much as one of ``PrimalDual`` on a linearised problem, but no linearised problem is solved further
     than it is true. What is lost is the duality gap, and with it any certificate: ``Nonconvex`` measures one. Steps are those of

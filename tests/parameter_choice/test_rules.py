@@ -16,6 +16,7 @@ from torch import Tensor
 import netinverse as ni
 from netinverse.parameter_choice import RuleWarning, Walk
 from netinverse.parameter_choice.path_rule import RISE, HeuristicRule, PathRule
+from netinverse.parameter_choice.rule import ParameterChoice, RuleProblem, SolveAt
 from netinverse.solvers.status import Status
 from tests.parameter_choice.linear import F64, PROBLEMS, Exact, Linear, exponential, polynomial
 
@@ -371,3 +372,20 @@ def test_rules_of_the_noise_ask_for_it(rule: ni.DiscrepancyPrinciple) -> None:
 def test_lepskii_refuses_a_constant_that_is_not_positive() -> None:
     with pytest.raises(ValueError, match=r"Lepskii: constant is 0, but must be positive.*default is 4"):
         ni.Lepskii(constant=0)
+
+
+class Forgetful(ni.Fixed):
+    """Solves all samples but the last."""
+
+    def choose(self, problem: RuleProblem, solve_at: SolveAt) -> ParameterChoice:
+        alpha = torch.full_like(problem.start, 0.1)
+        most = torch.arange(len(alpha) - 1)
+        solve_at(alpha[most], most, final=True)
+        return ParameterChoice(alpha, (Status.CONVERGED,) * len(alpha))
+
+
+def test_a_rule_that_leaves_a_sample_without_a_solution_is_named() -> None:
+    model = ni.mlp((6, 10, 8)).double().eval()
+    data = model(torch.rand(3, 6, dtype=F64, generator=torch.Generator().manual_seed(0))).detach()
+    with pytest.raises(ValueError, match=r"Forgetful: choose\(\) has solved nothing for sample 2,.*Call solve_at"):
+        ni.invert(model, data, rule=Forgetful(0.1), progress=False)
