@@ -195,6 +195,6 @@ def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
     return Certificate(
         "stationarity",
         optimality,
-        "what one proximal-gradient step of length 1/(L ||z'(x)||^2) could still gain, to first order (at a kink of the "
-        "network with the mean gradient around it); local",
+        "what one proximal-gradient step could still gain, to first order (at a kink of the network with the mean gradient "
+        "around it); local",
     )
