@@ -13,6 +13,9 @@ from netinverse.tensors import norm
 # The texture of the start, in widths of the box.
 TEXTURE = 0.1
 
+# How far at least a fit is taken to be off, relative: no rule needs to begin where only rounding is left to regularise.
+MISFIT = 1e-6
+
 
 def default_start(like: Tensor, constraint: ProximalFunction | None, seed: int) -> Tensor:
     """The middle of a box with a little texture, zero where an entry has no two bounds; ``like``: (batch, ...).
@@ -32,14 +35,17 @@ def default_start(like: Tensor, constraint: ProximalFunction | None, seed: int) 
 
 
 def first_weight(problem: InverseProblem, x: Tensor) -> Tensor:
-    """A weight at which a rule begins: 0.4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .); 1 where that is 0.
+    """A weight at which a rule begins: 0.4 ||grad f(x)|| / (||K|| sqrt(entries)), f the fidelity, R = g(K .).
 
     At two and a half times this weight, alpha K^T p of a dual point p with entries of 1 can be as long as the gradient of the
     fidelity: from there on the regulariser can hold the start where it is. Much heavier weights flatten the input, and from a
     flat one the way down often ends in a bad minimum. A rule that finds it too light walks up.
+
+    A start that fits the data is not to be flattened either: the gradient is at least as long as for a network whose outputs are
+    off by ``MISFIT`` of themselves. 1 where that is 0 too, as for a network that does not react to its input there.
     """
     value, derivative = problem.variable.linearise(x)
-    gradient = derivative.adjoint(problem.term.gradient(value))
+    slopes = (derivative.adjoint(problem.term.gradient(at)) for at in (value, (1 + MISFIT) * value))
     scale = problem.regulariser.transform_norm(tuple(x.shape[1:])) * x.shape[1:].numel() ** 0.5
-    weight = 0.4 * norm(gradient) / scale
+    weight = 0.4 * torch.maximum(*map(norm, slopes)) / scale
     return torch.where((weight > 0) & torch.isfinite(weight), weight, torch.ones_like(weight))

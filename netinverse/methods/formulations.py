@@ -18,12 +18,10 @@ from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
 from netinverse.solvers.continuation import Continuation, ContinuationState
 from netinverse.solvers.convex import Convex, ConvexState, factorised
 from netinverse.solvers.denoising import Denoising, ModelledRegulariser
-from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.nonconvex import Nonconvex, NonconvexState
+from netinverse.solvers.relinearised import Relinearised
 from netinverse.tensors import per_sample
-
-NEAR = 2e-3
-"""A residual is at rest where a step changes it by less than this share: rules tell residuals apart by some thousandths."""
 
 
 def require_formulation(who: str, formulation: str) -> None:
@@ -68,11 +66,11 @@ def reduced(
         quick = Accuracy(Nonconvex(newton=_searching(tolerance), near=0.0, settled=0.03), rough, 40)
     final = final if max_steps is None else replace(final, max_steps=max_steps)
 
-    def read(state: GaussNewtonState | ConvexState | NonconvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def read(state: Relinearised | ConvexState | NonconvexState, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         duals = {"data_dual": state.duals[0], "regulariser_dual": state.duals[1], "primal_weight": state.primal_weight}
         return state.duals[1] / per_sample(alpha, state.duals[1]), duals
 
-    def certified(state: GaussNewtonState | ConvexState | NonconvexState, alpha: Tensor) -> Certificate:
+    def certified(state: Relinearised | ConvexState | NonconvexState, alpha: Tensor) -> Certificate:
         solver = final.solver
         if isinstance(solver, Nonconvex) and isinstance(state, NonconvexState):
             return certificate(problem, solver.optimality(problem.at(alpha), state))
@@ -178,7 +176,7 @@ def accurate(problem: InverseProblem, tolerance: float) -> Accuracy[Any]:
     if problem.affine:
         return Accuracy(Convex(), tolerance, 600)
     # The residual of a rough solution need not have come to rest either.
-    return Accuracy(Nonconvex(newton=GaussNewton(tolerance=tolerance), near=max(NEAR, tolerance)), tolerance, 60)
+    return Accuracy(Nonconvex(newton=GaussNewton(tolerance=tolerance), near=max(Nonconvex.near, tolerance)), tolerance, 60)
 
 
 def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:

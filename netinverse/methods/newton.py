@@ -14,7 +14,7 @@ from netinverse.networks.graph import LiftedNetwork
 from netinverse.problems import InverseProblem
 from netinverse.regularisers import TiltedRegulariser
 from netinverse.solvers import gauss_newton
-from netinverse.solvers.gauss_newton import GaussNewtonState
+from netinverse.solvers.relinearised import Relinearised
 from netinverse.tensors import per_sample
 
 
@@ -75,7 +75,7 @@ class NewtonState:
     weight: Tensor
     subgradient: Tensor
     slope: Tensor
-    inner: GaussNewtonState
+    inner: Relinearised
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from netinverse.problems import LiftedProblem
 from netinverse.solvers.block_descent import BlockDescent, BlockDescentState
-from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.gauss_newton import GaussNewton
+from netinverse.solvers.relinearised import Relinearised
 from netinverse.tensors import choose, per_sample, scatter, select
 
 
@@ -21,7 +22,7 @@ class ContinuationState:
     """
 
     lifted: BlockDescentState
-    reduced: GaussNewtonState
+    reduced: Relinearised
     stiffness: Tensor
     optimality: Tensor
     stalled: Tensor

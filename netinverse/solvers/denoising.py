@@ -12,7 +12,8 @@ from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
 from netinverse.prox import subdifferential_of
 from netinverse.regularisers import Regulariser
-from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState
+from netinverse.solvers.gauss_newton import GaussNewton
+from netinverse.solvers.relinearised import Relinearised
 from netinverse.solvers.stationarity import fidelity_gradient, proximal_gradient_step
 from netinverse.tensors import per_sample
 
@@ -37,10 +38,10 @@ class Denoising:
 
     inner: GaussNewton = field(default_factory=GaussNewton)
 
-    def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
+    def init(self, problem: InverseProblem, x: Tensor, warm: Relinearised | None = None) -> Relinearised:
         return self.inner.init(problem, x, warm)
 
-    def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
+    def step(self, problem: InverseProblem, state: Relinearised) -> Relinearised:
         model = self._model(problem, state.x)
         moved = self.inner.step(model, replace(state, objective=model.objective(state.x)))
         after = self._model(problem, moved.x)

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem, Term
-from netinverse.solvers.convex import composite, data_scale
+from netinverse.solvers.convex import composite
 from netinverse.solvers.iterate import solve
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
-from netinverse.solvers.stationarity import polish
-from netinverse.tensors import per_sample
-
-
-@dataclass(frozen=True)
-class GaussNewtonState:
-    """``duals``: of the data term and of the regulariser, at the last linearisation; they warm-start the next one. ``size``:
-    ||z'||, where it was last looked at.
-    """
-
-    x: Tensor
-    objective: Tensor
-    residual: Tensor
-    optimality: Tensor
-    stalled: Tensor
-    duals: tuple[Tensor, ...]
-    primal_weight: Tensor
-    scale: Tensor
-    size: Tensor
-    inner_iterations: Tensor
+from netinverse.solvers.relinearised import Relinearised, begun
+from netinverse.solvers.stationarity import measured_again, polish
+from netinverse.tensors import choose, norm, per_sample
 
 
 @dataclass(frozen=True)
@@ -59,11 +42,11 @@ class GaussNewton:
     settled: float = 0.0
     inner: PrimalDual = field(default_factory=PrimalDual)
 
-    def init(self, problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
+    def init(self, problem: InverseProblem, x: Tensor, warm: Relinearised | None = None) -> Relinearised:
         """Start at x, or at the state ``warm`` of another alpha."""
         return begun(problem, x, warm)
 
-    def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
+    def step(self, problem: InverseProblem, state: Relinearised) -> Relinearised:
         value, derivative = problem.variable.linearise(state.x)
         size = norm_bound(derivative, state.x)
         found = self._solve_linearised(problem, state, Term(problem.term, derivative, size, value - derivative(state.x)))
@@ -71,22 +54,24 @@ class GaussNewton:
         x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
         dual = found.best.duals[1] / per_sample(problem.alpha, found.best.duals[1])
         end = polish(problem, x, objective, size, dual, tolerance=self.tolerance, steps=self.polishing_steps)
+        end, size = measured_again(problem, end, size, moved | end.moved, self.tolerance)
         residual = problem.residual(end.x)
-        return GaussNewtonState(
+        # p in dg(K .) of the nearer one: x_hat, or what the last proximal-gradient step tried.
+        nearer = norm(end.trial.x - end.x) < norm(found.x - end.x)
+        return Relinearised(
             x=end.x,
             # A step that ends where the derivative is NaN is no step: the loop keeps the state before it.
             objective=torch.where(torch.isnan(end.residual), torch.nan, end.objective),
             residual=residual,
             optimality=end.residual,
             stalled=~(moved | end.moved) | ((residual - state.residual).abs() < self.settled * state.residual),
-            duals=found.best.duals,
+            duals=(found.best.duals[0], choose(nearer, end.dual(problem.alpha), found.best.duals[1])),
             primal_weight=found.primal_weight,
             scale=state.scale,
             size=size,
-            inner_iterations=state.inner_iterations + found.iterations,
         )
 
-    def _solve_linearised(self, problem: InverseProblem, state: GaussNewtonState, data_term: Term) -> PrimalDualState:
+    def _solve_linearised(self, problem: InverseProblem, state: Relinearised, data_term: Term) -> PrimalDualState:
         convex = composite(problem, state.x, data_term, state.scale)
         start = self.inner.init(convex, state.x, state.duals, state.primal_weight)
         return solve(self.inner, convex, start, stop=self._good_enough(state.objective), max_steps=self.max_inner_steps).state
@@ -99,7 +84,7 @@ class GaussNewton:
         return stop
 
     def _backtrack(
-        self, problem: InverseProblem, state: GaussNewtonState, direction: Tensor, promised: Tensor
+        self, problem: InverseProblem, state: Relinearised, direction: Tensor, promised: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The new x, its objective, and where the step was not zero."""
         share = torch.ones_like(promised)
@@ -116,44 +101,3 @@ class GaussNewton:
                 break
             share = torch.where(taken, share, share / 2)
         return x, objective, taken
-
-
-def begun(problem: InverseProblem, x: Tensor, warm: GaussNewtonState | None = None) -> GaussNewtonState:
-    """At x, with nothing known, or with the duals of the state ``warm`` of another alpha."""
-    x = problem.feasible(x)
-    objective = problem.objective(x)
-    if warm is not None:
-        return replace(
-            warm,
-            x=x,
-            objective=objective,
-            residual=problem.residual(x),
-            optimality=torch.full_like(objective, torch.inf),
-            stalled=torch.zeros_like(warm.stalled),
-            primal_weight=_at_most(warm.primal_weight, warm.size),
-        )
-    value, derivative = problem.variable.linearise(x)
-    size = norm_bound(derivative, x)
-    scale = data_scale(problem, value, size, x)
-    with torch.no_grad():
-        duals = (torch.zeros_like(problem.variable(x)), torch.zeros_like(problem.penalty_term(tuple(x.shape[1:])).image(x)))
-    return GaussNewtonState(
-        x=x,
-        objective=objective,
-        residual=problem.residual(x),
-        optimality=torch.full_like(objective, torch.inf),
-        stalled=torch.zeros_like(objective, dtype=torch.bool),
-        duals=duals,
-        # The duals of R are about alpha long: their ratio to x in the units of the primal-dual method.
-        primal_weight=_at_most(problem.alpha * problem.regulariser.transform_norm(tuple(x.shape[1:])) / scale, size),
-        scale=scale,
-        size=size,
-        inner_iterations=torch.zeros_like(objective),
-    )
-
-
-def _at_most(weight: Tensor, size: Tensor) -> Tensor:
-    """A primal weight of at most ||z'||^2, that of duals that fit data as large as what x makes: however large alpha is, they
-    grow no further, and a weight that follows alpha there leaves x where it is, at the next alpha too.
-    """
-    return torch.where(size > 0, torch.minimum(weight, size.square()), weight)

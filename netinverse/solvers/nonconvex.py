@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
-from netinverse.solvers.gauss_newton import GaussNewton, GaussNewtonState, begun
+from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.nonlinear_primal_dual import NonlinearPrimalDual
-from netinverse.solvers.stationarity import Polished, polish
+from netinverse.solvers.relinearised import Relinearised, begun
+from netinverse.solvers.stationarity import Polished, measured_again, polish
 from netinverse.tensors import choose, per_sample, scatter, select
 
 
 @dataclass(frozen=True)
 class NonconvexState:
     """``current``: where a sample is, and with which solver, as ``by_newton`` says. ``best``: where its objective was least at
-    this alpha before Gauss-Newton, and ``waited``: how many steps ago.
+    this alpha before Gauss-Newton, and ``waited``: how many steps ago. ``on_its_way``: where the current point is no answer, so
+    that the best one is, should the steps end here.
     """
 
-    current: GaussNewtonState
-    best: GaussNewtonState
+    current: Relinearised
+    best: Relinearised
     by_newton: Tensor
     waited: Tensor
+    on_its_way: Tensor
+
+    @cached_property
+    def answer(self) -> Relinearised:
+        return choose(self.on_its_way, self.best, self.current)
 
     @property
     def x(self) -> Tensor:
-        return self.current.x
+        return self.answer.x
 
     @property
     def objective(self) -> Tensor:
-        return self.current.objective
+        return self.answer.objective
 
     @property
     def residual(self) -> Tensor:
-        return self.current.residual
+        return self.answer.residual
 
     @property
     def optimality(self) -> Tensor:
-        return self.current.optimality
+        return self.answer.optimality
 
     @property
     def stalled(self) -> Tensor:
@@ -48,19 +56,20 @@ class NonconvexState:
 
     @property
     def duals(self) -> tuple[Tensor, ...]:
-        return self.current.duals
+        return self.answer.duals
 
     @property
     def primal_weight(self) -> Tensor:
-        return self.current.primal_weight
+        return self.answer.primal_weight
 
 
 @dataclass(frozen=True)
 class Nonconvex:
     """min over x in C of G(z(x)) + alpha R(x), z not affine: ``first`` goes far in little time, ``newton`` ends what it does not.
 
-    Where a step of ``first`` changes the residual by at most ``near`` times what it was, proximal-gradient steps follow and the
-    stationarity residual is measured; before, the optimality is infinite. Where it stalls, or has found no lower objective for
+    Where a step of ``first`` changes the residual by at most ``near`` times what it was (by default some thousandths, to which
+    rules tell residuals apart), proximal-gradient steps follow and the stationarity residual is measured; before, the optimality
+    is infinite. Where it stalls, or has found no lower objective for
     ``patience`` steps, as at a kink of the network around which it circles, Gauss-Newton goes on from the best point, and never
     raises the objective again. ``settled``: a step that changes the residual by less than so many times what it was is the last,
     whatever the optimality.
@@ -74,8 +83,9 @@ class Nonconvex:
 
     def init(self, problem: InverseProblem, x: Tensor, warm: NonconvexState | None = None) -> NonconvexState:
         """Start at x, or at the state ``warm`` of another alpha."""
-        current = begun(problem, x, None if warm is None else warm.current)
-        return NonconvexState(current, current, torch.zeros_like(current.stalled), torch.zeros_like(current.objective))
+        current = begun(problem, x, None if warm is None else warm.answer)
+        no = torch.zeros_like(current.stalled)
+        return NonconvexState(current, current, no, torch.zeros_like(current.objective), no)
 
     def step(self, problem: InverseProblem, state: NonconvexState) -> NonconvexState:
         """One of the solver that a sample is with; samples that have ended wait for the others without it."""
@@ -91,11 +101,11 @@ class Nonconvex:
         unknown = torch.isinf(state.optimality).nonzero().flatten()
         if not len(unknown):
             return state.optimality
-        found, _ = self._measured(problem.select(unknown), select(state.current, unknown), steps=0)
+        found, _ = self._measured(problem.select(unknown), select(state.answer, unknown), steps=0)
         return state.optimality.index_copy(0, unknown, found.residual)
 
     def _iterate(self, problem: InverseProblem, state: NonconvexState) -> NonconvexState:
-        current, before = self.first.step(problem, state.current), state.residual
+        current, before = self.first.step(problem, state.current), state.current.residual
         lost, change = current.stalled, (current.residual - before).abs()
         near = (~lost & (change <= self.near * before)).nonzero().flatten()
         if len(near):
@@ -104,18 +114,27 @@ class Nonconvex:
         best, waited = choose(lower, current, state.best), torch.where(lower, 0, state.waited + 1)
         by_newton = lost | (waited >= self.patience)
         current = replace(choose(by_newton, best, current), stalled=~lost & (change < self.settled * before))
-        return NonconvexState(current, best, by_newton, waited)
+        ended = current.stalled | (current.optimality <= self.newton.tolerance * current.objective)
+        return NonconvexState(current, best, by_newton, waited, on_its_way=~ended & (best.objective < current.objective))
 
     def _finish(self, problem: InverseProblem, state: NonconvexState) -> NonconvexState:
         return replace(state, current=self.newton.step(problem, state.current))
 
-    def _polished(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
+    def _polished(self, problem: InverseProblem, state: Relinearised) -> Relinearised:
         end, size = self._measured(problem, state, self.newton.polishing_steps)
+        end, size = measured_again(problem, end, size, end.moved, self.newton.tolerance)
         objective = torch.where(torch.isnan(end.residual), torch.nan, end.objective)
-        residual = problem.residual(end.x)
-        return replace(state, x=end.x, objective=objective, residual=residual, optimality=end.residual, size=size)
+        return replace(
+            state,
+            x=end.x,
+            objective=objective,
+            residual=problem.residual(end.x),
+            optimality=end.residual,
+            duals=(state.duals[0], end.dual(problem.alpha)),
+            size=size,
+        )
 
-    def _measured(self, problem: InverseProblem, state: GaussNewtonState, steps: int) -> tuple[Polished, Tensor]:
+    def _measured(self, problem: InverseProblem, state: Relinearised, steps: int) -> tuple[Polished, Tensor]:
         size = norm_bound(problem.variable.linearise(state.x)[1], state.x)
         dual = state.duals[1] / per_sample(problem.alpha, state.duals[1])
         return polish(problem, state.x, state.objective, size, dual, tolerance=self.newton.tolerance, steps=steps), size

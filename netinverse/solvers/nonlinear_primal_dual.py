@@ -9,8 +9,8 @@ from torch import Tensor
 
 from netinverse.problems import InverseProblem
 from netinverse.prox import prox_conjugate
-from netinverse.solvers.gauss_newton import GaussNewtonState
 from netinverse.solvers.primal_dual import Point, balanced
+from netinverse.solvers.relinearised import Relinearised
 from netinverse.tensors import choose, norm, per_sample
 
 
@@ -21,9 +21,12 @@ class NonlinearPrimalDual:
     A step begins with x_ = x and w = z(x).
 
     An iteration costs as much as one of ``PrimalDual`` on a linearised problem, but no linearised problem is solved further
-    than it is true. What is lost is the duality gap, and with it any certificate: ``Nonconvex`` measures one. Steps are those of
-    ``PrimalDual``, with ||z'|| as last measured, or as large as z has moved in proportion to x since. The primal weight is
-    balanced after every step of ``iterations_per_step`` iterations.
+    than it is true. What is lost is the duality gap, and with it any certificate: ``Nonconvex`` measures one.
+
+    Steps are those of ``PrimalDual`` with an estimate of ||z'||, not a bound: the norm where it was last measured, or the largest
+    |dz|/|dx| over a step since. The norm elsewhere may be larger, and the steps then longer than those for which ``PrimalDual``
+    converges. Measuring it at every step costs more than it gains; what goes wrong is caught by ``growth``, and by the
+    certificate, which does not rest on it. The primal weight is balanced after every step of ``iterations_per_step`` iterations.
 
     On its way the objective may rise and fall. A step that multiplies it by more than ``growth``, or loses it, is not taken, and
     the sample has stalled.
@@ -36,7 +39,7 @@ class NonlinearPrimalDual:
     relaxation: float = 1.8
     growth: float = 4.0
 
-    def step(self, problem: InverseProblem, state: GaussNewtonState) -> GaussNewtonState:
+    def step(self, problem: InverseProblem, state: Relinearised) -> Relinearised:
         penalty, z = problem.penalty_term(tuple(state.x.shape[1:])), problem.variable
         step = 0.99 / 2**0.5
         x, (q, p) = state.x, state.duals
@@ -63,7 +66,6 @@ class NonlinearPrimalDual:
             duals=(new_q, new_p),
             size=torch.maximum(state.size, _stretch(new - state.x, new_value - first, new)),
             primal_weight=balanced((state.size, penalty.norm), state.primal_weight, start, Point(new, (new_q, new_p))),
-            inner_iterations=state.inner_iterations + self.iterations_per_step,
         )
         taken = moved.objective <= self.growth * state.objective
         return choose(taken, moved, replace(state, stalled=torch.ones_like(taken)))

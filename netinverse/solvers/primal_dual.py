@@ -116,6 +116,7 @@ class PrimalDual:
         # not(>=) lets a NaN through, so that the loop sees a divergence at the step where it appears.
         better = ~(gap >= state.optimality)
         iterations = state.iterations + self.iterations_per_step
+        # Sufficient decrease, or a long stretch: the two thresholds of cuPDLP.jl (Lu & Yang, arXiv:2311.12180).
         restart = (gap <= 0.2 * state.gap_at_restart) | (length >= 0.36 * iterations)
         weight = torch.where(restart, balanced(norms, state.primal_weight, state.anchor, candidate), state.primal_weight)
         iterate = choose(restart, candidate, iterate)
@@ -164,7 +165,8 @@ def balanced(norms: Sequence[Tensor], weight: Tensor, before: Point, after: Poin
     """w <- sqrt(w * dual distance / primal distance) on the way between two pairs; ``norms``: ||K_i||, one for each dual."""
     primal, dual, size, length = _distances(norms, before, after)
     # Distances at the level of rounding say nothing; no length but those of the problem itself tells where that is.
-    usable = (primal > 1e-12 * size) & (dual > 1e-12 * length)
+    rounding = max(1e-12, 16 * torch.finfo(dual.dtype).eps)
+    usable = (primal > rounding * size) & (dual > rounding * length)
     return torch.where(usable, (weight * dual / primal).sqrt(), weight)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
 from netinverse.tensors import choose, inner, norm, per_sample, scatter, select
 
@@ -31,6 +32,10 @@ class Polished:
     gradient: Tensor
     gradients: Tensor
     trial: ProximalGradientStep
+
+    def dual(self, alpha: Tensor) -> Tensor:
+        """alpha p, p in dg(K v) at the end v of the trial step, which is x where x is stationary."""
+        return per_sample(alpha, self.trial.dual) * self.trial.dual
 
 
 def fidelity_gradient(problem: InverseProblem, x: Tensor) -> Tensor:
@@ -80,6 +85,23 @@ def polish(
         part = _round(problem.select(open_), select(now, open_), size[open_], tolerance)
         now = scatter(now, open_, part)
     return now
+
+
+def measured_again(
+    problem: InverseProblem, end: Polished, size: Tensor, moved: Tensor, tolerance: float
+) -> tuple[Polished, Tensor]:
+    """D with the step length of x itself, and ||z'(x)||, where the test is passed with the norm of another point.
+
+    ``size`` is the norm at the point that x has ``moved`` away from. A larger one shortens the step, and D with it: the test may
+    be passed for no other reason.
+    """
+    passed = (moved & (end.residual <= tolerance * end.objective)).nonzero().flatten()
+    if not len(passed):
+        return end, size
+    part, here = problem.select(passed), select(end, passed)
+    at_x = norm_bound(part.variable.linearise(here.x)[1], here.x)
+    trial = proximal_gradient_step(part, here.x, here.gradient, at_x, here.trial.dual, tolerance)
+    return scatter(end, passed, replace(here, residual=trial.residual, trial=trial)), size.index_copy(0, passed, at_x)
 
 
 def _round(problem: InverseProblem, now: Polished, size: Tensor, tolerance: float) -> Polished:

@@ -253,16 +253,22 @@ def test_the_last_activation_is_not_linearised(regulariser: Regulariser) -> None
     assert (solver.step(linearised, solver.init(linearised, zeros())).objective > 1.001 * convex.objective).any()
 
 
-def test_the_inner_solver_is_as_exact_as_the_forcing_term_asks() -> None:
-    """A tighter term costs inner iterations, and buys a decrease of at least its share."""
+def test_the_inner_solver_is_as_exact_as_the_forcing_term_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tighter term costs products with the derivative, and buys a decrease of at least its share."""
     problem = problem_of(layered(30, 28), TotalVariation(), Box(0.0, 1.0))
-    start, spent, reached = zeros() + 0.1, [], []
-    for forcing in (0.5, 1e-3):
+    start, spent, reached = zeros() + 0.1, [0, 0], []
+    pull = NetworkDerivative.adjoint
+    for turn, forcing in enumerate((0.5, 1e-3)):
+
+        def counted(self: NetworkDerivative, y: Tensor, turn: int = turn) -> Tensor:
+            spent[turn] += 1
+            return pull(self, y)
+
+        monkeypatch.setattr(NetworkDerivative, "adjoint", counted)
         solver = GaussNewton(forcing=forcing, inner_tolerance=1e-9, polishing_steps=0, max_inner_steps=200)
         state = solver.step(problem, solver.init(problem, start))
-        spent.append(state.inner_iterations)
         reached.append(problem.objective(start) - state.objective)
-    assert (spent[0] <= spent[1]).all() and spent[0].sum() < spent[1].sum()
+    assert spent[0] < spent[1]
     assert (reached[0] > 0).all() and (reached[1] > 0).all()
 
 

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from netinverse.problems import InverseProblem
 from netinverse.prox import L1, Box, Scaled, prox_conjugate
 from netinverse.regularisers import Sparsity, Tikhonov, TotalVariation
-from netinverse.solvers.gauss_newton import GaussNewtonState, begun
-from netinverse.solvers.nonlinear_primal_dual import NonlinearPrimalDual
+from netinverse.solvers.nonlinear_primal_dual import NonlinearPrimalDual, _stretch
+from netinverse.solvers.relinearised import Relinearised, begun
 from netinverse.tensors import norm, select
 from tests.solvers.layered import ALPHA, BATCH, F64, SHAPE, layered, problem_of, zeros
 
 HALF = 0.99 / 2**0.5
 
 
-def after(problem: InverseProblem, x: Tensor, steps: int, solver: NonlinearPrimalDual | None = None) -> GaussNewtonState:
+def after(problem: InverseProblem, x: Tensor, steps: int, solver: NonlinearPrimalDual | None = None) -> Relinearised:
     solver = NonlinearPrimalDual() if solver is None else solver
     state = begun(problem, x)
     for _ in range(steps):
@@ -132,3 +132,32 @@ def test_the_size_follows_what_the_network_has_done() -> None:
     assert (state.size > low.size).all()
     same = NonlinearPrimalDual(iterations_per_step=2).step(problem, replace(begin, size=begin.size * 100))
     assert torch.equal(same.size, begin.size * 100)
+
+
+def test_the_norm_grows_with_what_z_is_seen_to_stretch_and_the_weight_is_balanced_in_that_of_before() -> None:
+    """From a point where few units are alive to one where more are, |dz|/|dx| is above the norm where the step began."""
+    problem = problem_of(layered(30, 28, last=None), Tikhonov(), squared=True)
+    begin = begun(problem, zeros() - 3.0)
+    after_ = NonlinearPrimalDual(growth=1e9).step(problem, begin)
+    dx, dz = after_.x - begin.x, problem.variable(after_.x) - problem.variable(begin.x)
+    stretch = norm(dz) / norm(dx)
+    assert (stretch > begin.size).any()
+    torch.testing.assert_close(after_.size, torch.maximum(begin.size, stretch), rtol=1e-9, atol=0)
+    dual = ((begin.size * norm(after_.duals[0])).square() + norm(after_.duals[1]).square()).sqrt()
+    torch.testing.assert_close(after_.primal_weight, (begin.primal_weight * dual / norm(dx)).sqrt(), rtol=1e-9, atol=0)
+
+
+def test_a_stretch_is_not_read_off_rounding() -> None:
+    x = torch.ones(2, 9, dtype=F64)
+    dx = torch.tensor([[1e-12], [1e-3]], dtype=F64).expand(2, 9)
+    torch.testing.assert_close(_stretch(dx, 5 * torch.full((2, 9), 1e-3, dtype=F64), x), torch.tensor([0.0, 5.0], dtype=F64))
+
+
+def test_where_the_network_does_not_react_the_weight_is_left_as_it_is() -> None:
+    """A dead network has ||z'|| = 0, and a primal weight of zero would be a step of infinite length."""
+    model = layered(30, 28)
+    model[1].bias.fill_(-1e3)
+    problem = problem_of(model, Tikhonov())
+    begin = begun(problem, zeros() + 0.3)
+    assert (begin.size == 0).all() and (begin.primal_weight > 0).all()
+    assert torch.isfinite(NonlinearPrimalDual().step(problem, begin).x).all()
