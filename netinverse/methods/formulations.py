@@ -193,6 +193,6 @@ def certificate(problem: InverseProblem, optimality: Tensor) -> Certificate:
     return Certificate(
         "stationarity",
         optimality,
-        "what one proximal-gradient step could still gain, to first order (at a kink of the network with the mean gradient "
-        "around it); local",
+        "what one proximal-gradient step could still gain, to first order (at a kink of the network with the best combination "
+        "of gradients within a hundredth of the input's norm); local",
     )

@@ -8,13 +8,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
 from netinverse.prox import subdifferential_of
 from netinverse.regularisers import Regulariser
 from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.relinearised import Relinearised
-from netinverse.solvers.stationarity import fidelity_gradient, proximal_gradient_step
+from netinverse.solvers.stationarity import fidelity_gradient, measured
 from netinverse.tensors import per_sample
 
 
@@ -45,11 +44,10 @@ class Denoising:
         model = self._model(problem, state.x)
         moved = self.inner.step(model, replace(state, objective=model.objective(state.x)))
         after = self._model(problem, moved.x)
-        size = norm_bound(problem.variable.linearise(moved.x)[1], moved.x)
         gradient, shape = fidelity_gradient(after, moved.x), tuple(moved.x.shape[1:])
         image = after.regulariser.transform(shape)(moved.x)
         slope = subdifferential_of("Denoising", after.regulariser.function).nearest_subgradient(image, torch.zeros_like(image))
-        judged = proximal_gradient_step(after, moved.x, gradient, size, slope, self.inner.tolerance)
+        judged, _ = measured(after, moved.x, gradient, slope, self.inner.tolerance)
         duals = (moved.duals[0], per_sample(problem.alpha, slope) * slope)
         return replace(moved, objective=problem.objective(moved.x), optimality=judged.residual, duals=duals)
 

@@ -14,7 +14,7 @@ from netinverse.solvers.convex import composite
 from netinverse.solvers.iterate import solve
 from netinverse.solvers.primal_dual import PrimalDual, PrimalDualState
 from netinverse.solvers.relinearised import Relinearised, begun
-from netinverse.solvers.stationarity import measured_again, polish
+from netinverse.solvers.stationarity import measured, polish
 from netinverse.tensors import choose, norm, per_sample
 
 
@@ -38,7 +38,7 @@ class GaussNewton:
     inner_tolerance: float = 1e-4
     max_inner_steps: int = 20
     max_halvings: int = 14
-    polishing_steps: int = 20
+    polishing_steps: int = 100
     settled: float = 0.0
     inner: PrimalDual = field(default_factory=PrimalDual)
 
@@ -54,18 +54,19 @@ class GaussNewton:
         x, objective, moved = self._backtrack(problem, state, found.x - state.x, promised)
         dual = found.best.duals[1] / per_sample(problem.alpha, found.best.duals[1])
         end = polish(problem, x, objective, size, dual, tolerance=self.tolerance, steps=self.polishing_steps)
-        end, size = measured_again(problem, end, size, moved | end.moved, self.tolerance)
+        last, size = measured(problem, end.x, end.gradient, end.trial.dual, self.tolerance)
         residual = problem.residual(end.x)
-        # p in dg(K .) of the nearer one: x_hat, or what the last proximal-gradient step tried.
-        nearer = norm(end.trial.x - end.x) < norm(found.x - end.x)
+        # p in dg(K .) of the nearer one: x_hat, or where a proximal-gradient step leads.
+        nearer = norm(last.x - end.x) < norm(found.x - end.x)
+        duals = (found.best.duals[0], choose(nearer, per_sample(problem.alpha, last.dual) * last.dual, found.best.duals[1]))
         return Relinearised(
             x=end.x,
             # A step that ends where the derivative is NaN is no step: the loop keeps the state before it.
-            objective=torch.where(torch.isnan(end.residual), torch.nan, end.objective),
+            objective=torch.where(torch.isnan(last.residual), torch.nan, end.objective),
             residual=residual,
-            optimality=end.residual,
+            optimality=last.residual,
             stalled=~(moved | end.moved) | ((residual - state.residual).abs() < self.settled * state.residual),
-            duals=(found.best.duals[0], choose(nearer, end.dual(problem.alpha), found.best.duals[1])),
+            duals=duals,
             primal_weight=found.primal_weight,
             scale=state.scale,
             size=size,

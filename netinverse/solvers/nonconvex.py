@@ -8,12 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
 from netinverse.solvers.gauss_newton import GaussNewton
 from netinverse.solvers.nonlinear_primal_dual import NonlinearPrimalDual
 from netinverse.solvers.relinearised import Relinearised, begun
-from netinverse.solvers.stationarity import Polished, measured_again, polish
+from netinverse.solvers.stationarity import fidelity_gradient, measured, polish
 from netinverse.tensors import choose, per_sample, scatter, select
 
 
@@ -101,7 +100,9 @@ class Nonconvex:
         unknown = torch.isinf(state.optimality).nonzero().flatten()
         if not len(unknown):
             return state.optimality
-        found, _ = self._measured(problem.select(unknown), select(state.answer, unknown), steps=0)
+        part, answer = problem.select(unknown), select(state.answer, unknown)
+        gradient = fidelity_gradient(part, answer.x)
+        found, _ = measured(part, answer.x, gradient, _slope(part, answer), self.newton.tolerance)
         return state.optimality.index_copy(0, unknown, found.residual)
 
     def _iterate(self, problem: InverseProblem, state: NonconvexState) -> NonconvexState:
@@ -121,20 +122,20 @@ class Nonconvex:
         return replace(state, current=self.newton.step(problem, state.current))
 
     def _polished(self, problem: InverseProblem, state: Relinearised) -> Relinearised:
-        end, size = self._measured(problem, state, self.newton.polishing_steps)
-        end, size = measured_again(problem, end, size, end.moved, self.newton.tolerance)
-        objective = torch.where(torch.isnan(end.residual), torch.nan, end.objective)
+        tolerance, steps, dual = self.newton.tolerance, self.newton.polishing_steps, _slope(problem, state)
+        end = polish(problem, state.x, state.objective, state.size, dual, tolerance=tolerance, steps=steps)
+        last, size = measured(problem, end.x, end.gradient, end.trial.dual, tolerance)
         return replace(
             state,
             x=end.x,
-            objective=objective,
+            objective=torch.where(torch.isnan(last.residual), torch.nan, end.objective),
             residual=problem.residual(end.x),
-            optimality=end.residual,
-            duals=(state.duals[0], end.dual(problem.alpha)),
+            optimality=last.residual,
+            duals=(state.duals[0], per_sample(problem.alpha, last.dual) * last.dual),
             size=size,
         )
 
-    def _measured(self, problem: InverseProblem, state: Relinearised, steps: int) -> tuple[Polished, Tensor]:
-        size = norm_bound(problem.variable.linearise(state.x)[1], state.x)
-        dual = state.duals[1] / per_sample(problem.alpha, state.duals[1])
-        return polish(problem, state.x, state.objective, size, dual, tolerance=self.newton.tolerance, steps=steps), size
+
+def _slope(problem: InverseProblem, state: Relinearised) -> Tensor:
+    """p of the dual alpha p."""
+    return state.duals[1] / per_sample(problem.alpha, state.duals[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +10,12 @@ from torch import Tensor
 from netinverse.operators.linear import norm_bound
 from netinverse.problems import InverseProblem
 from netinverse.tensors import choose, inner, norm, per_sample, scatter, select
+
+NEARBY = 1e-2
+"""How far from x, as a share of its norm, the points may lie whose gradients are taken for gradients at x."""
+
+PROMISED = 0.1
+"""A step is taken where it brings the objective down by this share of what it promises."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +29,18 @@ class ProximalGradientStep:
 
 @dataclass(frozen=True)
 class Polished:
-    """The point, its objective and stationarity residual, and where it moved. The rest is for the next round."""
+    """The point, its objective and stationarity residual, and where it moved. The rest is for the next round: the gradient, how
+    far from x the furthest point may lie that it is made of, the step tried from x, and how long it was as a share of t.
+    """
 
     x: Tensor
     objective: Tensor
     residual: Tensor
     moved: Tensor
     gradient: Tensor
-    gradients: Tensor
+    reach: Tensor
     trial: ProximalGradientStep
-
-    def dual(self, alpha: Tensor) -> Tensor:
-        """alpha p, p in dg(K v) at the end v of the trial step, which is x where x is stationary."""
-        return per_sample(alpha, self.trial.dual) * self.trial.dual
+    share: Tensor
 
 
 def fidelity_gradient(problem: InverseProblem, x: Tensor) -> Tensor:
@@ -45,23 +50,40 @@ def fidelity_gradient(problem: InverseProblem, x: Tensor) -> Tensor:
 
 
 def proximal_gradient_step(
-    problem: InverseProblem, x: Tensor, gradient: Tensor, size: Tensor, dual: Tensor, tolerance: float
+    problem: InverseProblem,
+    x: Tensor,
+    gradient: Tensor,
+    size: Tensor,
+    dual: Tensor,
+    tolerance: float,
+    share: Tensor | float = 1.0,
 ) -> ProximalGradientStep:
-    """v = prox of t (alpha R + C) at x - t g, t = 1/(L ||z'(x)||^2), L the curvature of G, and the stationarity residual
+    """v = prox of s t (alpha R + C) at x - s t g, t = 1/(L ||z'(x)||^2), L the curvature of G, s the ``share``; and D(x; s t)/s,
+    for s = 1 the stationarity residual, for s < 1 a bound of it:
 
-        D(x) = <g, x - v> + alpha R(x) - alpha R(v) - ||v - x||^2 / (2t).
+        D(x; t) = <g, x - v> + alpha R(x) - alpha R(v) - ||v - x||^2 / (2t) <= D(x; s t)/s, s <= 1.
 
     With g the gradient of f = G(z(.)) at x, D is zero exactly where x is stationary, and is what one such step can gain to first
     order. It is at least ||v - x||^2 / (2t), has the units of the objective, and is local: it says nothing about other
     minimisers. The proximal map is inexact; its own duality gap, asked to be at most a quarter of ``tolerance`` relative, is
     added, so that D is an upper bound. ``size`` is ||z'(x)||, ``dual`` a dual variable of R near x.
+
+    The inequality: D(x; t)/t is the maximum over e of (a(t e) - a(0))/t - ||e||^2/2 with a concave, and falls with t.
     """
-    t = 1 / (problem.term.curvature * size.square()).clamp(min=torch.finfo(x.dtype).tiny)
+    t = share / (problem.term.curvature * size.square()).clamp(min=torch.finfo(x.dtype).tiny)
     point = x - per_sample(t, x) * gradient
     found = problem.regulariser.prox(point, t * problem.alpha, problem.constraint, tolerance / 4, warm=dual)
     gain = inner(gradient, x - found.x) + problem.alpha * (problem.regulariser(x) - problem.regulariser(found.x))
     residual = (gain - norm(found.x - x).square() / (2 * t)).clamp(min=0) + found.gap / t
-    return ProximalGradientStep(found.x, residual, found.dual)
+    return ProximalGradientStep(found.x, residual / share, found.dual)
+
+
+def measured(
+    problem: InverseProblem, x: Tensor, gradient: Tensor, dual: Tensor, tolerance: float
+) -> tuple[ProximalGradientStep, Tensor]:
+    """The step of length t with the norm at x itself, and that norm."""
+    size = norm_bound(problem.variable.linearise(x)[1], x)
+    return proximal_gradient_step(problem, x, gradient, size, dual, tolerance), size
 
 
 def polish(
@@ -69,15 +91,20 @@ def polish(
 ) -> Polished:
     """Proximal-gradient steps until D <= tolerance * objective, at most ``steps``; each sample until it is done.
 
-    A step is taken where it brings the objective down. Where it does not, x lies at a kink of the network, whose other side has
-    another gradient: g becomes the mean of the gradients at x and at the points v tried since x last moved. They lie within one
-    step of x, and D = 0 then says that zero is in the subdifferential over that neighbourhood (Goldstein, Math. Program. 13,
-    1977), which is what stationary means at a kink.
+    A step is taken where it brings the objective down enough. Where it does not, z bends, and the next one is a quarter as long.
+    Where it is no longer than ``NEARBY`` times ||x|| already, x lies at a kink of the network, whose other side has another
+    gradient: g becomes the convex combination of itself and of the gradient at v with which the proximal-gradient step is
+    shortest, to first order. On either side of a ridge such steps follow the ridge (aggregated subgradients: Kiwiel, Methods of
+    Descent for Nondifferentiable Optimization, 1985; gradient sampling: Burke, Lewis & Overton, SIAM J. Optim. 15, 2005). g is
+    kept as long as x stays that near to all its points. D = 0 then says that zero is in the subdifferential over that
+    neighbourhood (Goldstein, Math. Program. 13, 1977), which is what stationary means at a kink.
+
+    ``size`` may be any estimate of ||z'||: the steps are as long as it says, and D is with ``measured``.
     """
     gradient = fidelity_gradient(problem, x)
     trial = proximal_gradient_step(problem, x, gradient, size, dual, tolerance)
     ones = torch.ones_like(objective)
-    now = Polished(x, objective, trial.residual, torch.zeros_like(ones, dtype=torch.bool), gradient, ones, trial)
+    now = Polished(x, objective, trial.residual, torch.zeros_like(ones, dtype=torch.bool), gradient, 0 * ones, trial, ones)
     for _ in range(steps):
         open_ = (now.residual > tolerance * now.objective).nonzero().flatten()
         if not len(open_):
@@ -87,30 +114,30 @@ def polish(
     return now
 
 
-def measured_again(
-    problem: InverseProblem, end: Polished, size: Tensor, moved: Tensor, tolerance: float
-) -> tuple[Polished, Tensor]:
-    """D with the step length of x itself, and ||z'(x)||, where the test is passed with the norm of another point.
-
-    ``size`` is the norm at the point that x has ``moved`` away from. A larger one shortens the step, and D with it: the test may
-    be passed for no other reason.
-    """
-    passed = (moved & (end.residual <= tolerance * end.objective)).nonzero().flatten()
-    if not len(passed):
-        return end, size
-    part, here = problem.select(passed), select(end, passed)
-    at_x = norm_bound(part.variable.linearise(here.x)[1], here.x)
-    trial = proximal_gradient_step(part, here.x, here.gradient, at_x, here.trial.dual, tolerance)
-    return scatter(end, passed, replace(here, residual=trial.residual, trial=trial)), size.index_copy(0, passed, at_x)
-
-
 def _round(problem: InverseProblem, now: Polished, size: Tensor, tolerance: float) -> Polished:
-    """Take the trial step where it helps, learn from it where it does not, and try again."""
+    """Take the trial step where it helps, shorten it or learn from it where it does not, and try again."""
     value, there = problem.objective(now.trial.x), fidelity_gradient(problem, now.trial.x)
-    helps = value < now.objective
+    length, nearby = norm(now.trial.x - now.x), NEARBY * norm(now.x)
+    helps = value < now.objective - PROMISED * now.share * now.trial.residual
+    learns = ~helps & (length <= nearby)
+    reach = torch.where(helps, now.reach + length, torch.maximum(now.reach, length))
+    combines = learns | (helps & (now.reach > 0) & (reach <= nearby))
+    weight = torch.where(combines, _shortest(problem, now, there, size), torch.where(helps, 1.0, 0.0))
     x = choose(helps, now.trial.x, now.x)
-    gradients = torch.where(helps, torch.ones_like(value), now.gradients + 1)
-    gradient = torch.lerp(now.gradient, there, per_sample(1 / gradients, there))
-    trial = proximal_gradient_step(problem, x, gradient, size, now.trial.dual, tolerance)
+    gradient = torch.lerp(now.gradient, there, per_sample(weight, there))
+    share = torch.where(helps, (2 * now.share).clamp(max=1.0), torch.where(learns, now.share, now.share / 4))
+    trial = proximal_gradient_step(problem, x, gradient, size, now.trial.dual, tolerance, share)
     residual = torch.where(helps, trial.residual, torch.minimum(now.residual, trial.residual))
-    return Polished(x, torch.where(helps, value, now.objective), residual, now.moved | helps, gradient, gradients, trial)
+    objective = torch.where(helps, value, now.objective)
+    reach = torch.where(combines, reach, torch.where(helps, 0.0, now.reach))
+    return Polished(x, objective, residual, now.moved | helps, gradient, reach, trial, share)
+
+
+def _shortest(problem: InverseProblem, now: Polished, there: Tensor, size: Tensor) -> Tensor:
+    """w in [0, 1] with the shortest (x - v)/(st) - w (g - ``there``): the proximal-gradient step with (1 - w) g + w ``there``, as
+    long as the subgradient of R at its end stays what it is.
+    """
+    apart = now.gradient - there
+    rate = problem.term.curvature * size.square() / now.share
+    weight = rate * inner(now.x - now.trial.x, apart) / norm(apart).square()
+    return weight.clamp(0, 1).nan_to_num(nan=0.0)  # equal gradients

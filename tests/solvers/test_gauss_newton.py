@@ -283,7 +283,7 @@ def test_one_step_runs_the_network_once_for_all_its_products(monkeypatch: pytest
     state = solver.init(problem, zeros())
     recorded.clear()
     solver.step(problem, state)
-    assert len(recorded) == 2 and len(products) > 20  # the step's own, and that of the stationarity residual at its end
+    assert len(recorded) == 3 and len(products) > 20  # the step's own, and at its end for the gradient and for the norm
 
 
 def test_the_scale_of_the_answer_is_in_proportion_to_the_data_and_is_one_where_there_are_none() -> None:
