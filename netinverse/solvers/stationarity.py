@@ -14,6 +14,9 @@ from netinverse.tensors import choose, inner, norm, per_sample, scatter, select
 NEARBY = 1e-2
 """How far from x, as a share of its norm, the points may lie whose gradients are taken for gradients at x."""
 
+AT_A_KINK = 1e-4
+"""x lies at a kink where a step no longer than this share of its norm does not descend; of a smooth network one has by then."""
+
 PROMISED = 0.1
 """A step is taken where it brings the objective down by this share of what it promises."""
 
@@ -92,12 +95,13 @@ def polish(
     """Proximal-gradient steps until D <= tolerance * objective, at most ``steps``; each sample until it is done.
 
     A step is taken where it brings the objective down enough. Where it does not, z bends, and the next one is a quarter as long.
-    Where it is no longer than ``NEARBY`` times ||x|| already, x lies at a kink of the network, whose other side has another
+    Where it is no longer than ``AT_A_KINK`` times ||x|| already, x lies at a kink of the network, whose other side has another
     gradient: g becomes the convex combination of itself and of the gradient at v with which the proximal-gradient step is
-    shortest, to first order. On either side of a ridge such steps follow the ridge (aggregated subgradients: Kiwiel, Methods of
-    Descent for Nondifferentiable Optimization, 1985; gradient sampling: Burke, Lewis & Overton, SIAM J. Optim. 15, 2005). g is
-    kept as long as x stays that near to all its points. D = 0 then says that zero is in the subdifferential over that
-    neighbourhood (Goldstein, Math. Program. 13, 1977), which is what stationary means at a kink.
+    shortest, to first order, and so it does from then on at each v no further than ``NEARBY`` times ||x||. On either side of a
+    ridge such steps follow the ridge (aggregated subgradients: Kiwiel, Methods of Descent for Nondifferentiable Optimization,
+    1985; gradient sampling: Burke, Lewis & Overton, SIAM J. Optim. 15, 2005). g is kept as long as x stays that near to all its
+    points. D = 0 then says that zero is in the subdifferential over that neighbourhood (Goldstein, Math. Program. 13, 1977),
+    which is what stationary means at a kink.
 
     ``size`` may be any estimate of ||z'||: the steps are as long as it says, and D is with ``measured``.
     """
@@ -119,7 +123,7 @@ def _round(problem: InverseProblem, now: Polished, size: Tensor, tolerance: floa
     value, there = problem.objective(now.trial.x), fidelity_gradient(problem, now.trial.x)
     length, nearby = norm(now.trial.x - now.x), NEARBY * norm(now.x)
     helps = value < now.objective - PROMISED * now.share * now.trial.residual
-    learns = ~helps & (length <= nearby)
+    learns = ~helps & (length <= torch.where(now.reach > 0, nearby, AT_A_KINK * norm(now.x)))
     reach = torch.where(helps, now.reach + length, torch.maximum(now.reach, length))
     combines = learns | (helps & (now.reach > 0) & (reach <= nearby))
     weight = torch.where(combines, _shortest(problem, now, there, size), torch.where(helps, 1.0, 0.0))

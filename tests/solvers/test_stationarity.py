@@ -59,6 +59,36 @@ def test_what_is_certified_behind_a_smooth_network_is_stationary_at_the_answer(a
     assert (exact <= 1.01 * tolerance * objective)[met].all()
 
 
+@pytest.mark.parametrize("activation", [nn.Softplus, nn.GELU])
+def test_an_offset_of_the_input_certifies_no_more(activation: type[nn.Module]) -> None:
+    """Inputs around 100: a hundredth of their norm is as long as the network is wide, and no gradient there is one here."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        inner = nn.Sequential(nn.Linear(3, 6), activation(), nn.Linear(6, 6)).double().eval().requires_grad_(False)
+        for layer in (inner[0], inner[2]):
+            layer.weight *= 2
+        data = inner(torch.randn(16, 3, dtype=F64))
+        data = data + 0.02 * torch.randn_like(data)
+    shift = nn.Linear(3, 3).double().requires_grad_(False)
+    shift.weight.copy_(torch.eye(3))
+    shift.bias.fill_(-100.0)
+    model, alpha, tolerance = nn.Sequential(shift, *inner).eval(), 1e-7, 1e-4
+    result = ni.invert(
+        model,
+        data,
+        input_shape=3,
+        start=torch.full((16, 3), 102.5, dtype=F64),
+        regulariser=Tikhonov(),
+        rule=ni.Fixed(alpha),
+        tolerance=tolerance,
+        progress=False,
+    )
+    objective = result.fidelity_value + 0.5 * alpha * result.x.square().sum(1)
+    met = torch.tensor([status is ni.Status.CONVERGED for status in result.status])
+    assert met.sum() >= 12
+    assert (dense_residual(model, result.x, data, alpha) <= 1.01 * tolerance * objective)[met].all()
+
+
 @pytest.mark.parametrize("regulariser", [Tikhonov(), Sparsity(), TotalVariation()], ids=str)
 def test_a_shorter_step_bounds_the_residual(regulariser: Regulariser) -> None:
     """D(x; t) <= D(x; s t)/s, and no more than what it was allowed for the inexact proximal map above the longer step's."""
